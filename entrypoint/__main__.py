@@ -1,0 +1,147 @@
+"""
+The verbs, and the story of a start. The only reader of os.environ, and the only one that ends the process.
+
+Each verb imports what it needs when it runs: the health check is a start of Python every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+SUPERVISORD_CONF = "etc/supervisor/supervisord.conf"
+# What the long-running programs may know of the container's environment; the rest may hold secrets.
+INHERITED = ("HOME", "LANG", "PATH", "TZ")
+
+
+def main() -> NoReturn:
+    verb, *arguments = sys.argv[1:] or ["run"]
+    if verb in VERBS:
+        sys.exit(VERBS[verb](arguments))
+    _execute([verb, *arguments])
+
+
+def run(_: list[str]) -> int:
+    """Starts the relay and stays until it ends: 0 after a stop, 78 for a wrong configuration, 1 for a failure."""
+    # PID 1 ignores signals that it has no handler for: a stop during the start would wait for the engine's kill.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: os._exit(0))
+    from entrypoint import start
+
+    if not start.run_hooks():
+        return 1
+    configuring = os.fork()
+    if configuring == 0:
+        # The memory that configuring takes goes with this child, and supervisord is loaded meanwhile.
+        os._exit(_flushed(start.configure(os.environ)))
+    from entrypoint.supervise import supervise
+
+    if status := os.waitstatus_to_exitcode(os.waitpid(configuring, 0)[1]):
+        return status if status > 0 else 1
+    for name in set(os.environ) - {*INHERITED}:
+        del os.environ[name]
+    return supervise(str(start.CONFIGURATION / SUPERVISORD_CONF))
+
+
+def check(arguments: list[str]) -> int:
+    from entrypoint import verbs
+
+    return verbs.check(os.environ, as_json="--json" in arguments)
+
+
+def render(arguments: list[str]) -> int:
+    from entrypoint import verbs
+
+    return verbs.render_files(os.environ, arguments)
+
+
+def reference(_: list[str]) -> int:
+    from entrypoint.config import reference as table
+
+    print(table.markdown(), end="")
+    return 0
+
+
+def probe(arguments: list[str]) -> int:
+    from entrypoint import verbs
+
+    return verbs.probe_upstream(os.environ, arguments)
+
+
+def queue(_: list[str]) -> int:
+    from entrypoint import verbs
+
+    return verbs.queue()
+
+
+def health(_: list[str]) -> int:
+    from entrypoint.health.check import check as ask
+
+    return ask()
+
+
+def keeper(_: list[str]) -> int:
+    from entrypoint.keeper import keep
+
+    return keep()
+
+
+def health_server(_: list[str]) -> int:
+    from entrypoint.health import serve
+
+    return serve()
+
+
+def usage(_: list[str]) -> int:
+    print(
+        "postern run                 start the relay (the default)\n"
+        "postern check [--json]      every problem with the settings at once; 78 if there is one\n"
+        "postern render DIR          write the configuration to DIR, secrets masked (--reveal-secrets shows them)\n"
+        "postern probe [--from A] [--to B]   try the upstream as Postfix would, without sending mail\n"
+        "postern queue               what is waiting, for whom, since when, why\n"
+        "postern health              ask the running relay whether it is ready\n"
+        "postern reference           the settings, as the README's table\n"
+        "anything else               is run as a command"
+    )
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "run": run,
+    "check": check,
+    "render": render,
+    "reference": reference,
+    "probe": probe,
+    "queue": queue,
+    "health": health,
+    "help": usage,
+    "--help": usage,
+    # Started by supervisord.
+    "keeper": keeper,
+    "health-server": health_server,
+}
+
+
+def _flushed(status: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def _execute(command: list[str]) -> NoReturn:
+    """`docker run postern sh` gives a shell."""
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"postern: {command[0]}: {error.strerror}; `postern help` lists the verbs", file=sys.stderr)
+        sys.exit(127)
+
+
+if __name__ == "__main__":
+    # On a laptop, `python3 -m entrypoint render DIR` reads the templates of this checkout.
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    main()

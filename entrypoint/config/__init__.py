@@ -1,0 +1,1 @@
+"""Text in, files out: what the user wrote becomes what Postfix reads. Only `install` writes."""

@@ -1,0 +1,26 @@
+"""The way from an environment to a policy, or to every problem with it. Shared by all verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import environment, host, policy, rules
+from .environment import IncompleteError
+from .problem import MisconfiguredError
+
+
+def make(
+    environ: Mapping[str, str], known_parameters: Mapping[str, str] | None, machine: host.Host | None = None
+) -> policy.Policy:
+    """The decisions for this environment on this machine. Raises MisconfiguredError with every problem."""
+    machine = machine or host.read()
+    problems = []
+    try:
+        settings = environment.read(environ, known_parameters)
+    except IncompleteError as error:
+        settings, problems = error.settings, error.problems
+    already_wrong = frozenset(environment.setting_of(problem.setting) for problem in problems)
+    problems = problems + rules.check(settings, machine, already_wrong)
+    if problems:
+        raise MisconfiguredError(problems)
+    return policy.decide(settings, machine)

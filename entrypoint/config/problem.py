@@ -1,0 +1,33 @@
+"""What is wrong with a configuration, said so that its author can mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: the setting as the user wrote its name, the value (None for a secret), the rule it breaks."""
+
+    setting: str
+    value: str | None
+    rule: str
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"={_quoted(self.value)}"
+        return f"{self.setting}{shown}: {self.rule}"
+
+
+class MisconfiguredError(Exception):
+    """Raised with every problem found, never with the first one only."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = problems
+
+
+def _quoted(value: str) -> str:
+    """A value that cannot be mistaken for the words around it, and cannot break a log line."""
+    shown = value if len(value) <= 120 else value[:117] + "..."
+    plain = shown.isprintable() and " " not in shown and shown.isascii() and shown
+    return shown if plain else ascii(shown)

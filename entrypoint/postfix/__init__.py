@@ -1,0 +1,1 @@
+"""Everything that knows Postfix's programs, tables and directories."""

@@ -1,0 +1,95 @@
+"""The two volumes: made, or repaired, into what Postfix expects, whoever filled them before."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+SPOOL = Path("/var/spool/postfix")
+DATA = Path("/var/lib/postern")
+
+# As postfix-files(5) has them: mode, owner, group. "." is the spool itself.
+_QUEUES = (
+    "active",
+    "bounce",
+    "corrupt",
+    "defer",
+    "deferred",
+    "flush",
+    "hold",
+    "incoming",
+    "private",
+    "saved",
+    "trace",
+)
+_DIRECTORIES: dict[str, tuple[int, str, str]] = {
+    **dict.fromkeys(_QUEUES, (448, "postfix", "root")),
+    "maildrop": (0o1730, "postfix", "postdrop"),
+    "public": (0o2710, "postfix", "postdrop"),
+    "pid": (0o755, "root", "root"),
+    ".": (0o755, "root", "root"),
+}
+
+
+class VolumeError(Exception):
+    """A volume cannot be used; the message says which and why."""
+
+
+def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
+    """Makes what is missing, gives to Postfix what belongs to others. Says what it repaired; raises VolumeError."""
+    said = []
+    for volume in (spool, data):
+        _writable(volume)
+    for name, (mode, owner, group) in _DIRECTORIES.items():
+        said += _directory(spool / name, mode, owner, group)
+    said += _directory(data / "postfix", 0o700, "postfix", "root")
+    return said
+
+
+def _writable(volume: Path) -> None:
+    probe = volume / ".writable"
+    try:
+        volume.mkdir(parents=True, exist_ok=True)
+        probe.unlink(missing_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise VolumeError(
+            f"{volume} cannot be written ({error.strerror}): mail would be lost; mount it writable"
+        ) from None
+
+
+def _directory(path: Path, mode: int, owner: str, group: str) -> list[str]:
+    uid, gid = pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
+    try:
+        path.mkdir(exist_ok=True)
+        found = path.stat()
+        # mode before owner: without CAP_FOWNER only the owner may change a mode.
+        if found.st_mode & 0o7777 != mode:
+            path.chmod(mode)
+        if (found.st_uid, found.st_gid) == (uid, gid):
+            return []
+        # The files first: a repair that is interrupted is then repeated, as the directory still has its old owner.
+        mended = _give(path, uid) if owner == "postfix" else 0
+        os.chown(path, uid, gid)
+        path.chmod(mode)
+    except OSError as error:
+        raise VolumeError(
+            f"{path} cannot be given to {owner} ({error.strerror}): add the capability CHOWN"
+        ) from None
+    return (
+        [f"{path} and {mended} files in it belonged to uid {found.st_uid}, now to {owner}"] if mended else []
+    )
+
+
+def _give(directory: Path, uid: int) -> int:
+    count = 0
+    for parent, directories, names in os.walk(directory):
+        for name in (*directories, *names):
+            path = os.path.join(parent, name)  # noqa: PTH118  # a Path for each of a million files costs seconds
+            if os.lstat(path).st_uid != uid:
+                os.lchown(path, uid, -1)
+                count += 1
+    return count

@@ -1,0 +1,52 @@
+"""The rights that the relay needs and a container may lack, each with what fails without it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .config.parsers import Listener
+
+_PROC = Path("/proc")
+# capabilities(7): bit numbers.
+_NEEDED = {
+    "DAC_OVERRIDE": (1, "Postfix's queue belongs to its own user, and root must read it"),
+    "SETGID": (6, "Postfix's programs give up root's rights"),
+    "SETUID": (7, "Postfix's programs give up root's rights"),
+    "KILL": (5, "the supervisor must stop programs that run as another user"),
+}
+_NET_BIND_SERVICE = 10
+
+
+def lacking(listeners: Iterable[Listener], proc: Path = _PROC) -> Iterator[str]:
+    """One sentence for each right that is missing."""
+    if os.geteuid() != 0:
+        yield f"the relay must be started as root, not as uid {os.geteuid()}: Postfix itself gives up root's rights"
+        return
+    held = _effective(proc)
+    for name, (bit, reason) in _NEEDED.items():
+        if not held >> bit & 1:
+            yield f"the capability {name} is missing ({reason}): add it (--cap-add {name})"
+    low = [str(listener) for listener in listeners if listener.port < _first_free_port(proc)]
+    if low and not held >> _NET_BIND_SERVICE & 1:
+        yield (
+            f"the capability NET_BIND_SERVICE is missing (LISTEN opens {', '.join(low)}): "
+            "add it (--cap-add NET_BIND_SERVICE), or use ports above 1023"
+        )
+
+
+def _effective(proc: Path) -> int:
+    match = re.search(
+        r"^CapEff:\s*([0-9a-f]+)", (proc / "self/status").read_text(encoding="ascii"), re.MULTILINE
+    )
+    return int(match[1], 16) if match else -1
+
+
+def _first_free_port(proc: Path) -> int:
+    """Ports from here on need no capability; Docker sets 0, Kubernetes leaves 1024."""
+    try:
+        return int((proc / "sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 1024

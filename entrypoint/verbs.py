@@ -1,0 +1,137 @@
+"""What a person asks at the command line, beside running the relay. Each returns the exit status."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .config import decision, install, render, summary
+from .config.parsers import Relayhost
+from .config.policy import Policy
+from .config.problem import MisconfiguredError, Problem
+from .postfix import commands, spool
+from .start import CONFIGURATION, EX_CONFIG, blame
+
+
+def check(environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Every problem with the settings, and Postfix's own opinion of what they become. Nothing is started."""
+    try:
+        policy = decision.make(environ, commands.known_parameters())
+        problems = [Problem("configuration", None, text) for text in _opinion(policy)]
+    except MisconfiguredError as error:
+        problems = error.problems
+    if as_json:
+        found = [{"setting": p.setting, "value": p.value, "rule": p.rule} for p in problems]
+        print(json.dumps({"ok": not problems, "problems": found}))
+    elif problems:
+        print("\n".join(map(str, problems)))
+    else:
+        print("\n".join(("the settings are good:", *summary.summary(policy))))
+        print("\n".join(f"warning: {text}" for text in summary.warnings(policy)))
+    return EX_CONFIG if problems else 0
+
+
+def _opinion(policy: Policy) -> Iterator[str]:
+    """What Postfix says of the files, read from a place where nothing else uses them."""
+    from .postfix import tables
+
+    with tempfile.TemporaryDirectory(prefix="postern-check-") as name:
+        root = Path(name)
+        files = [_elsewhere(file, root) for file in render.files(policy, render.templates(), root)]
+        install.install(files, root, tables.compile_table)
+        directory = root / "etc/postfix"
+        faults = commands.configuration_faults(directory) or commands.check(directory)
+        yield from blame(faults, policy.settings.parameters, policy.settings.services)
+
+
+def _elsewhere(file: render.File | render.Table, root: Path) -> render.File | render.Table:
+    """`postfix check` makes directories in the queue: a check must not touch the real one."""
+    if isinstance(file, render.Table):
+        return file
+    return replace(file, text=file.text.replace(str(spool.SPOOL), str(root / "spool")))
+
+
+def render_files(environ: Mapping[str, str], arguments: list[str]) -> int:
+    """Writes what a start would write below a directory: no root, no Postfix, secrets as stars."""
+    reveal = "--reveal-secrets" in arguments
+    directories = [argument for argument in arguments if not argument.startswith("-")]
+    if len(directories) != 1:
+        print("usage: postern render [--reveal-secrets] DIR")
+        return 2
+    try:
+        policy = decision.make(environ, commands.known_parameters())
+    except MisconfiguredError as error:
+        print("\n".join(map(str, error.problems)))
+        return EX_CONFIG
+    target = Path(directories[0])
+    for file in render.files(policy, render.templates(), CONFIGURATION):
+        shown = (file.revealed() if reveal else file.masked()) if isinstance(file, render.Table) else file
+        (target / shown.path).parent.mkdir(parents=True, exist_ok=True)
+        install.write(target / shown.path, shown)
+        print(target / shown.path)
+    return 0
+
+
+def queue() -> int:
+    """What waits, for whom, since when, and why; the oldest first."""
+    try:
+        messages = sorted(commands.queue(), key=lambda message: int(message["arrival_time"]))
+    except RuntimeError as error:
+        print(error)
+        return 1
+    for message in messages:
+        print("\n".join(_told(message)))
+    print(f"{len(messages)} message{'' if len(messages) == 1 else 's'} waiting")
+    return 0
+
+
+def _told(message: dict[str, Any]) -> Iterator[str]:
+    arrived = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(message["arrival_time"]))
+    age = _age(time.time() - message["arrival_time"])
+    sender = message["sender"] or "<>"
+    yield f"{message['queue_id']}  {message['queue_name']}  {message['message_size']} bytes  since {arrived} ({age})"
+    yield f"  from {sender}"
+    for recipient in message["recipients"]:
+        reason = recipient.get("delay_reason", "")
+        yield f"  to {recipient['address']}" + (f": {reason}" if reason else "")
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def probe_upstream(environ: Mapping[str, str], arguments: list[str]) -> int:
+    """Tries the way to the upstream step by step, as Postfix would go it, and ends before any mail."""
+    from .probe import probe
+    from .probe.upstream import Upstream
+
+    try:
+        policy = decision.make(environ, commands.known_parameters())
+    except MisconfiguredError as error:
+        print("\n".join(map(str, error.problems)))
+        return EX_CONFIG
+    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    sender = options.get("--from", f"postmaster@{policy.hostname}")
+    recipient = options.get("--to", sender)
+    hop = policy.relayhost or Relayhost(recipient.rpartition("@")[2], 25, mx=True)
+    ca, login = policy.settings.relayhost_ca_file, policy.credentials
+    upstream = Upstream(
+        host=hop.host,
+        port=hop.port,
+        mx=hop.mx,
+        implicit_tls=policy.implicit_tls,
+        tls_level=policy.tls_level,
+        ca_file=ca.path if ca else None,
+        username=login.username if login else None,
+        password=login.password.reveal() if login else None,
+        helo_name=policy.hostname,
+    )
+    return 0 if probe(upstream, sender, recipient, print) else 1
