@@ -1,0 +1,161 @@
+"""The bench's arithmetic, reading and table: a figure in the README is only as good as these."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import time
+
+import pytest
+
+from tests.bench.engine_stats import anonymous_bytes, cpu_seconds, pss_bytes
+from tests.bench.plan import QUICK, SECTIONS, options
+from tests.bench.report import BEGIN, END, METRICS, Goal, between_markers, how_noisy, row, table
+from tests.bench.station.counter import Counter
+from tests.bench.station.delay import carrier
+from tests.bench.stats import Spread, noise, ratios, rotated, spread
+
+STARTS = {"start": {"bare": [0.5, 0.6, 0.5], "control": [0.5, 0.6, 0.6], "ours": [0.6, 0.9, 0.6]}}
+
+
+def test_a_spread_is_the_median_between_its_quartiles() -> None:
+    assert spread([4, 1, 3, 2, 5]) == Spread(2, 3, 4)
+    assert spread([7]) == Spread(7, 7, 7)
+
+
+def test_ratios_pair_the_values_of_one_turn() -> None:
+    assert ratios([2, 9], [1, 3]) == [2, 3]
+
+
+def test_a_turn_without_a_partner_is_an_error_and_not_a_wrong_ratio() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        ratios([1, 2], [1])
+
+
+def test_every_candidate_runs_equally_often_in_every_place() -> None:
+    orders = [rotated(["a", "b", "c"], turn) for turn in range(3)]
+    assert all({order[place] for order in orders} == {"a", "b", "c"} for place in range(3))
+
+
+def test_noise_is_the_widest_that_bare_differed_from_itself() -> None:
+    assert noise([Spread(0.8, 0.95, 1.1), Spread(1, 1.04, 1.2)]) == (0.95, 1.04)
+    assert noise([]) is None
+
+
+@pytest.mark.parametrize("detail", [{"total_rss": 7, "rss": 3, "total_cache": 9}, {"anon": 7, "file": 9}])
+def test_anonymous_memory_is_read_from_either_version_of_control_groups(detail: dict[str, int]) -> None:
+    assert anonymous_bytes({"memory_stats": {"stats": detail}}) == 7
+
+
+def test_cpu_comes_in_seconds() -> None:
+    assert cpu_seconds({"cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}}}) == 1.5
+
+
+def test_shared_pages_are_counted_once_over_all_their_users() -> None:
+    rollup = "5581-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  3012 kB\nPss_Anon:  1000 kB\n"
+    assert pss_bytes(rollup) == 3012 * 1024
+    assert pss_bytes("") == 0
+
+
+@pytest.mark.parametrize(
+    ("goal", "seen", "verdict"),
+    [
+        (Goal("ratio", at_most=1.5), Spread(1.2, 1.4, 1.6), "yes"),
+        (Goal("ratio", at_most=1.5), Spread(1.4, 1.6, 1.8), "about"),
+        (Goal("ratio", at_most=1.5), Spread(1.6, 1.7, 1.8), "no"),
+        (Goal("ratio", at_least=1.3), Spread(1.1, 1.3, 1.5), "yes"),
+        (Goal("ratio", at_least=1.3), Spread(1.1, 1.2, 1.5), "about"),
+        (Goal("ratio", at_least=1.3), Spread(1.0, 1.1, 1.2), "no"),
+    ],
+)
+def test_a_goal_is_called_met_only_when_the_median_meets_it(goal: Goal, seen: Spread, verdict: str) -> None:
+    assert goal.judge(seen) == verdict
+
+
+def test_a_row_shows_both_sides_their_ratio_the_noise_and_the_goal() -> None:
+    cells = row(METRICS[0], STARTS["start"])
+    assert cells[1:3] == ("0.50 s", "0.60 s")
+    assert cells[3] == "1.20 [1.20–1.35]"
+    assert cells[4] == "1.00 [1.00–1.10]"
+    assert cells[5:] == ("≤ 1.5 ×", "yes")
+
+
+def test_the_image_size_is_held_to_the_difference_and_not_to_the_ratio() -> None:
+    size = next(metric for metric in METRICS if metric.key == "size")
+    assert row(size, {"bare": [170], "control": [170], "ours": [235]})[-1] == "no"
+    assert row(size, {"bare": [170], "control": [170], "ours": [225]})[3:] == ("+55 MB", "", "≤ 60 MB", "yes")
+
+
+def test_the_table_has_a_row_for_what_was_measured_and_for_nothing_else() -> None:
+    lines = table(STARTS, SECTIONS).splitlines()
+    assert len(lines) == 3
+    assert len({line.count("|") for line in lines}) == 1
+    assert table(STARTS, ["size"]).count("\n") == 2
+
+
+def test_the_reader_is_told_the_noise() -> None:
+    assert "medians of 1.00 to 1.00" in how_noisy(STARTS, SECTIONS)
+
+
+def test_only_what_stands_between_the_markers_is_replaced() -> None:
+    before = f"above\n{BEGIN}\nold\n{END}\nbelow\n"
+    after = between_markers(before, "| new \\1 |\n")
+    assert after == f"above\n{BEGIN}\n| new \\1 |\n{END}\nbelow\n"
+    assert between_markers(after, "| new \\1 |\n") == after
+
+
+def test_a_readme_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match=re.escape(BEGIN)):
+        between_markers("nothing here", "table")
+
+
+def test_every_section_of_the_options_has_a_row_and_every_row_a_section() -> None:
+    assert {metric.section for metric in METRICS} == set(SECTIONS)
+
+
+def test_options_choose_sections_and_turns() -> None:
+    chosen = options(["--quick", "--only", "tls,stop", "--rounds", "7"])
+    assert chosen.sections == ("tls", "stop")
+    assert chosen.plan.far_bursts == 7
+    assert chosen.plan.far_messages == QUICK.far_messages
+
+
+@pytest.mark.parametrize("wrong", [["--only", "speed"], ["--rounds", "0"], ["--rounds", "x"]])
+def test_wrong_options_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((SystemExit, argparse.ArgumentTypeError)):
+        options(wrong)
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_the_counter_knows_how_many_messages_a_sink_has_taken() -> None:
+    counter = Counter(["printf", r"sess=1 mesg=1\rsess=2 mesg=3\r"])
+    assert counter.wait_for(3, 5) is not None
+    assert counter.count() == 3
+
+
+def test_the_wire_makes_every_round_trip_longer_and_changes_no_byte() -> None:
+    """Two and a half round trips: the handshake's one and a half, and the question with its answer."""
+    sent, round_trip = bytes(range(256)) * 4096, 0.02
+    received, seconds = asyncio.run(_echoed(sent, round_trip))
+    assert received == sent
+    assert 2.5 * round_trip <= seconds < 1
+
+
+async def _echoed(sent: bytes, round_trip: float) -> tuple[bytes, float]:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(len(sent)))
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as far:
+        distant = carrier(far.sockets[0].getsockname()[1], round_trip)
+        async with await asyncio.start_server(distant, "127.0.0.1", 0) as wire:
+            began = time.monotonic()
+            reader, writer = await asyncio.open_connection(*wire.sockets[0].getsockname())
+            writer.write(sent)
+            received = await reader.readexactly(len(sent))
+            seconds = time.monotonic() - began
+            writer.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            return received, seconds
