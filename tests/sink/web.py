@@ -15,6 +15,7 @@ DELETE /behaviour             back to what the sink was started with; answers as
 import asyncio
 import json
 import socket
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -43,6 +44,11 @@ class Owner(Protocol):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     owner: Owner
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that hung up early, such as a health probe, is not worth a traceback; anything else is."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

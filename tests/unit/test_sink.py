@@ -37,9 +37,9 @@ def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory)
     return folder / "cert.pem", folder / "key.pem"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trust(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     return context
 
