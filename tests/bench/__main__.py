@@ -25,7 +25,7 @@ BARE, TOOLS = "postern-bench-bare", "postern-bench-tools"
 
 
 def measure(lab: Lab, chosen: Options, samples: Samples) -> None:
-    who = candidates(chosen.image, chosen.bare)
+    who = candidates(chosen.image, chosen.bare, chosen.environment)
     plan, sections = chosen.plan, set(chosen.sections)
     if "size" in sections:
         sizes(lab, who, samples)
@@ -54,12 +54,13 @@ def describe(lab: Lab, chosen: Options, load_before: float, minutes: float) -> s
     """Where and how the figures came about: what a reader needs to repeat or to doubt them."""
     engine = lab.engine.info()
     plan = chosen.plan
+    settings = "".join(f" With {name}={value}." for name, value in chosen.environment.items())
     return (
         f"`make bench`, {time.strftime('%Y-%m-%d')}, {minutes:.0f} min: {SESSIONS} sessions, {MESSAGE_BYTES // 1000} kB messages, "
         f"bursts of {plan.burst_messages} ({plan.far_messages} to the distant upstream), a connection for each message; "
         f"{os.cpu_count()} cores shared with source and sink, load {load_before:.1f} before the run; "
         f"Docker {engine['ServerVersion']}, {engine['Driver']}. Medians of {plan.bursts} turns [quartiles]; "
-        "all images up, in turn.\n"
+        f"all images up, in turn.{settings}\n"
     )
 
 

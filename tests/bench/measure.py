@@ -91,37 +91,48 @@ class Load:
 
 def bursts(station: Station, relays: Sequence[Relay], load: Load, samples: Samples) -> None:
     """Rates over a burst (messages per second), and the relay's CPU for it (milliseconds per message)."""
-    # The first burst of a fresh relay starts its processes; it is nobody's everyday, and is not counted.
+    before, sent = station.ask("taken", sink=load.upstream.port)["count"], 0
+    # The first burst of a fresh relay starts its processes; it is nobody's everyday, and is not measured.
     for relay in relays:
-        _burst(station, relay, load.upstream, SESSIONS * 5)
+        _send(station, "burst", relay, load.upstream, sessions=SESSIONS, count=SESSIONS * 5)
+        sent += SESSIONS * 5
     for turn in range(load.turns):
         say(f"{load.prefix}, turn {turn + 1} of {load.turns}")
         for relay in rotated(relays, turn):
-            before = cpu_seconds(stats(relay.container))
-            took = _burst(station, relay, load.upstream, load.messages)
-            used = cpu_seconds(stats(relay.container)) - before
-            samples.add(f"{load.prefix}-delivered", relay.candidate, load.messages / took["delivered"])
-            samples.add(f"{load.prefix}-accepted", relay.candidate, load.messages / took["accepted"])
-            samples.add(f"{load.prefix}-cpu", relay.candidate, 1000 * used / load.messages)
+            _burst(station, relay, load, samples)
+            sent += load.messages
+    if (arrived := station.ask("taken", sink=load.upstream.port)["count"] - before) != sent:
+        raise BenchError(f"{arrived} messages reached the sink, {sent} were sent: some came twice")
 
 
-def _burst(station: Station, relay: Relay, upstream: Upstream, messages: int) -> dict[str, Any]:
-    load = {"sessions": SESSIONS, "count": messages, "size": MESSAGE_BYTES, "seconds": LOAD_SECONDS}
-    return station.ask("burst", host=relay.address, sink=upstream.port, **load)
+def _burst(station: Station, relay: Relay, load: Load, samples: Samples) -> None:
+    before = cpu_seconds(stats(relay.container))
+    took = _send(station, "burst", relay, load.upstream, sessions=SESSIONS, count=load.messages)
+    used = cpu_seconds(stats(relay.container)) - before
+    samples.add(f"{load.prefix}-delivered", relay.candidate, load.messages / took["delivered"])
+    samples.add(f"{load.prefix}-accepted", relay.candidate, load.messages / took["accepted"])
+    samples.add(f"{load.prefix}-cpu", relay.candidate, 1000 * used / load.messages)
+
+
+def _send(station: Station, op: str, relay: Relay, upstream: Upstream, **what: int) -> dict[str, Any]:
+    everywhere = {
+        "host": relay.address,
+        "sink": upstream.port,
+        "size": MESSAGE_BYTES,
+        "seconds": LOAD_SECONDS,
+    }
+    try:
+        return station.ask(op, **everywhere, **what)
+    except BenchError as problem:
+        raise BenchError(f"{relay.candidate.image}: {problem}") from None
 
 
 def latencies(station: Station, relays: Sequence[Relay], load: Load, samples: Samples) -> None:
     """Medians of each turn, in milliseconds, from connect() to the 250 and to the message's end at the sink."""
-    what = {
-        "size": MESSAGE_BYTES,
-        "seconds": LOAD_SECONDS,
-        "sink": load.upstream.port,
-        "count": load.messages,
-    }
     for turn in range(load.turns):
         say(f"{load.prefix}, turn {turn + 1} of {load.turns}")
         for relay in rotated(relays, turn):
-            took = station.ask("singles", host=relay.address, **what)
+            took = _send(station, "singles", relay, load.upstream, count=load.messages)
             samples.add(f"{load.prefix}-250", relay.candidate, 1000 * statistics.median(took["accepted"]))
             samples.add(f"{load.prefix}-sink", relay.candidate, 1000 * statistics.median(took["delivered"]))
 

@@ -47,6 +47,7 @@ class Options:
     bare: str
     output: str
     readme: str | None
+    environment: dict[str, str]
 
 
 def options(arguments: list[str]) -> Options:
@@ -64,11 +65,21 @@ def options(arguments: list[str]) -> Options:
     parser.add_argument(
         "--readme", nargs="?", const="README.md", help="put the table between this file's bench markers"
     )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        type=_variable,
+        metavar="NAME=VALUE",
+        help="a setting for the image to measure",
+    )
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else Plan()
     if given.rounds:
         plan = with_rounds(plan, given.rounds)
-    return Options(plan, tuple(given.only), given.image, given.bare, given.output, given.readme)
+    return Options(
+        plan, tuple(given.only), given.image, given.bare, given.output, given.readme, dict(given.env)
+    )
 
 
 def with_rounds(plan: Plan, rounds: int) -> Plan:
@@ -91,6 +102,13 @@ def _sections(text: str) -> tuple[str, ...]:
     if unknown := [part for part in chosen if part not in SECTIONS]:
         raise argparse.ArgumentTypeError(f"no such section: {', '.join(unknown)}")
     return chosen
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name, value
 
 
 def _positive(text: str) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .containers import BANNER_SECONDS, POLL_SECONDS, BenchError, Lab, answers, greets, remove, until
 from .station.agent import FAR_PORT, SINK_PORT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from docker.models.containers import Container
 
 HEALTH_PORT = 9154
@@ -32,14 +34,15 @@ class Candidate:
     name: str
     image: str
     ours: bool
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def candidates(image: str, bare: str) -> list[Candidate]:
+def candidates(image: str, bare: str, environment: Mapping[str, str]) -> list[Candidate]:
     """Bare may be measured in our place too, which shows what the bench makes of equal images."""
     return [
         Candidate("bare", bare, ours=False),
         Candidate("control", bare, ours=False),
-        Candidate("ours", image, ours=image != bare),
+        Candidate("ours", image, ours=image != bare, environment=environment),
     ]
 
 
@@ -58,7 +61,7 @@ def launch(
     lab: Lab, candidate: Candidate, upstream: Upstream = NEAR, probe_seconds: int | None = None
 ) -> Relay:
     """Start a relay; it need not answer yet. Only ours has a health check, and it runs every `probe_seconds` or never."""
-    how = _ours(lab, upstream, probe_seconds) if candidate.ours else _bare(upstream)
+    how = _ours(lab, candidate, upstream, probe_seconds) if candidate.ours else _bare(upstream)
     container = lab.run(candidate.image, candidate.name, hostname=f"{candidate.name}.bench.test", **how)
     return Relay(candidate, container, lab.address(container))
 
@@ -102,7 +105,7 @@ def _bare(upstream: Upstream) -> dict[str, Any]:
     return {"command": ["sh", "-c", f"{change} && exec postfix start-fg"]}
 
 
-def _ours(lab: Lab, upstream: Upstream, probe_seconds: int | None) -> dict[str, Any]:
+def _ours(lab: Lab, candidate: Candidate, upstream: Upstream, probe_seconds: int | None) -> dict[str, Any]:
     environment = {
         "MYHOSTNAME": "ours.bench.test",
         "MYNETWORKS": f"127.0.0.0/8 {lab.subnet}",
@@ -111,4 +114,4 @@ def _ours(lab: Lab, upstream: Upstream, probe_seconds: int | None) -> dict[str, 
     if upstream.tls:
         environment["RELAYHOST_TLS_LEVEL"] = "encrypt"
     check = {"interval": probe_seconds * NANOSECONDS} if probe_seconds else {"test": ["NONE"]}
-    return {"environment": environment, "healthcheck": check}
+    return {"environment": environment | dict(candidate.environment), "healthcheck": check}

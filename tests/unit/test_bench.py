@@ -115,13 +115,16 @@ def test_every_section_of_the_options_has_a_row_and_every_row_a_section() -> Non
 
 
 def test_options_choose_sections_and_turns() -> None:
-    chosen = options(["--quick", "--only", "tls,stop", "--rounds", "7"])
+    chosen = options(
+        ["--quick", "--only", "tls,stop", "--rounds", "7", "--env", "POSTFIX_max_use=5", "--env", "A=b=c"]
+    )
     assert chosen.sections == ("tls", "stop")
     assert chosen.plan.far_bursts == 7
+    assert chosen.environment == {"POSTFIX_max_use": "5", "A": "b=c"}
     assert chosen.plan.far_messages == QUICK.far_messages
 
 
-@pytest.mark.parametrize("wrong", [["--only", "speed"], ["--rounds", "0"], ["--rounds", "x"]])
+@pytest.mark.parametrize("wrong", [["--only", "speed"], ["--rounds", "0"], ["--rounds", "x"], ["--env", "x"]])
 def test_wrong_options_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises((SystemExit, argparse.ArgumentTypeError)):
         options(wrong)

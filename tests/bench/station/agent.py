@@ -44,7 +44,7 @@ class Station:
         sent = burst(host, sessions, count, size, seconds)
         last = counter.wait_for(before + sent.accepted, seconds)
         if last is None:
-            raise LoadError(_lost(host, sent.accepted, counter.count() - before, seconds))
+            raise LoadError(_lost(sent.accepted, counter.count() - before, seconds))
         return {"accepted": sent.ended - sent.started, "delivered": last - sent.started}
 
     def singles(self, *, host: str, sink: int, count: int, size: int, seconds: float) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Station:
             started, taken = single(host, size, seconds)
             last = counter.wait_for(before + 1, seconds)
             if last is None:
-                raise LoadError(_lost(host, 1, 0, seconds))
+                raise LoadError(_lost(1, 0, seconds))
             accepted.append(taken - started)
             delivered.append(last - started)
         return {"accepted": accepted, "delivered": delivered}
@@ -65,8 +65,8 @@ class Station:
         return {"count": self._sinks[sink].count()}
 
 
-def _lost(host: str, accepted: int, arrived: int, seconds: float) -> str:
-    return f"LOST MAIL: {host} gave a 250 for {accepted}, of which {arrived} reached the sink within {seconds:.0f} s"
+def _lost(accepted: int, arrived: int, seconds: float) -> str:
+    return f"LOST MAIL: gave a 250 for {accepted}, of which {arrived} reached the sink within {seconds:.0f} s"
 
 
 def _self_signed(directory: Path) -> tuple[str, str]:

@@ -13,7 +13,7 @@ RECIPIENT = "sink@bench.test"
 
 
 class LoadError(Exception):
-    """The relay did not take what was sent to it; the text is for whoever runs the bench."""
+    """The relay did not take what was sent to it; the text goes after the relay's name."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ def burst(host: str, sessions: int, count: int, size: int, seconds: float) -> Bu
     try:
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise LoadError(f"{host} did not take {count} messages in {seconds:.0f} s") from None
+        raise LoadError(f"did not take {count} messages in {seconds:.0f} s") from None
     ended = time.time()
     counts = re.findall(rb"\d+", done.stdout)
     accepted = int(counts[-1]) if counts else 0
     if done.returncode or accepted != count:
         reason = done.stderr.decode(errors="replace").strip()
-        raise LoadError(f"{host} took {accepted} of {count} messages: {reason or 'no reason given'}")
+        raise LoadError(f"took {accepted} of {count} messages: {reason or 'no reason given'}")
     return Burst(started, ended, accepted)
 
 
@@ -65,9 +65,7 @@ def single(host: str, size: int, seconds: float) -> tuple[float, float]:
             while (reply := lines.readline())[3:4] == b"-":
                 pass
             if not reply.startswith(expected):
-                raise LoadError(
-                    f"{host} answered {reply.decode(errors='replace').strip()!r} to {text[:40]!r}"
-                )
+                raise LoadError(f"answered {reply.decode(errors='replace').strip()!r} to {text[:40]!r}")
         accepted = time.time()
         connection.sendall(b"QUIT\r\n")
         lines.readline()
