@@ -1,0 +1,1 @@
+"""Long-running, root, no network port: the parent of Postfix's master(8), its log and its end."""

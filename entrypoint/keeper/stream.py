@@ -1,0 +1,89 @@
+"""Postfix's log on its way to the container's stdout: complete lines, in order, without the readiness probe's."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import log
+
+# A line of Postfix has at most 2 kB or so. What comes without a line break is not its log, and is cut here.
+LONGEST = 65536
+# What smtpd_*_restrictions answer to the probe; main.cf.j2 and this must agree.
+MARKER = b"readiness probe"
+
+
+def container_stdout() -> int:
+    """PID 1's stdout, as a file descriptor of ours; our own stdout if that cannot be opened.
+
+    supervisord hands us a pipe that it copies itself: each line would be copied twice and stall with it.
+    supervisord, our parent, need not be PID 1 (docker run --init, a Pod with a shared process namespace).
+    """
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+        return os.open(f"/proc/{os.getppid()}/fd/1", flags)
+    except OSError:
+        return log.STDOUT
+
+
+class ProbeFilter:
+    """Knows the three lines that Postfix logs for each successful readiness probe.
+
+    Anything else from the probe's address stays visible: it means that the probe, or somebody else who uses the
+    address, met something unusual.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._client = b"[" + source.encode("ascii") + b"]"
+
+    def without_probe(self, lines: bytes) -> bytes:
+        """The lines that are not the probe's; the argument itself in the usual case that none is."""
+        if self._client not in lines:
+            return lines
+        return b"".join(line for line in lines.splitlines(keepends=True) if not self.is_probe(line))
+
+    def is_probe(self, line: bytes) -> bool:
+        head, _, text = line.partition(b"]: ")
+        if not head.rpartition(b"[")[0].endswith(b"/smtpd"):
+            return False
+        verb, _, rest = text.partition(b" from ")
+        # The name before the address is "unknown", "localhost" or whatever else the address resolves to.
+        name, client, answer = rest.partition(self._client)
+        if not client or b" " in name or b"[" in name:
+            return False
+        if verb == b"connect":
+            return not answer.strip()
+        if verb == b"disconnect":
+            return True
+        # The sender, recipient and greeting that follow are the client's own words.
+        return verb == b"NOQUEUE: reject: RCPT" and MARKER in answer.partition(b"; from=")[0]
+
+
+class Stream:
+    """Takes the log as it comes from the pipe, in pieces of any size, and writes complete lines."""
+
+    def __init__(self, out: int, probe: ProbeFilter) -> None:
+        self._out = out
+        self._probe = probe
+        self._partial = b""
+
+    def feed(self, data: bytes) -> None:
+        lines, newline, rest = (self._partial + data).rpartition(b"\n")
+        self._partial = rest
+        if newline:
+            self.add(lines + newline)
+        if len(rest) > LONGEST:
+            self.flush()
+
+    def add(self, lines: bytes) -> None:
+        """Write complete lines."""
+        log.copy(self._probe.without_probe(lines), self._out)
+
+    def flush(self) -> None:
+        """Write what came without a line break, with one."""
+        if self._partial:
+            log.copy(self._partial + b"\n", self._out)
+            self._partial = b""
+
+    def say(self, text: str) -> None:
+        """A line of the keeper's own."""
+        log.write(text, "postern/keeper", self._out)

@@ -1,0 +1,187 @@
+"""
+supervisord inside this process: starts the keeper and the health program again when they die, and ends with 1
+when that is hopeless, so that the container's own restart policy and whoever watches it get to know.
+
+PID 1 imports this module while its child writes the configuration; importing has no effect but memory.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import Self
+
+from entrypoint import log
+
+# supervisor.options imports pkg_resources, which it uses only to load RPC plug-ins and the sample configuration.
+# The real one costs 120 ms of every start and 6 MB for as long as the container lives; neither feature is used.
+_unused = types.ModuleType("pkg_resources")
+sys.modules.setdefault("pkg_resources", _unused)
+from supervisor import events, loggers  # noqa: E402
+from supervisor.medusa import asyncore_25 as asyncore  # noqa: E402
+from supervisor.options import ServerOptions, signame  # noqa: E402
+from supervisor.states import SupervisorStates  # noqa: E402
+from supervisor.supervisord import Supervisor  # noqa: E402
+
+if sys.modules["pkg_resources"] is _unused:
+    del sys.modules["pkg_resources"]
+
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_PASSED = ("MALLOC_ARENA_MAX", "PATH", "TZ")
+_CONSEQUENCE = {
+    "keeper": "Postfix does not run and no mail is accepted",
+    "health": "nobody could see whether mail is accepted",
+}
+
+
+def supervise(configuration: str) -> int:
+    """
+    Run the programs of a supervisord.conf until told to stop.
+
+    Returns 0 after SIGTERM, SIGINT or SIGQUIT, and 1 when a program could not be kept running or the
+    configuration is not one. SIGHUP changes nothing. SIGTERM, SIGINT and SIGQUIT may be blocked by the caller,
+    so that none is lost before this function can act on it: they are unblocked here.
+    """
+    # supervisor asks for a directory for automatic log files, which we never let it write. Without this line it
+    # refuses to start on a read-only root that has no /tmp.
+    tempfile.tempdir = str(Path(configuration).parent)
+    options = _Options()
+    try:
+        options.realize(["-n", "-c", configuration], doc="")
+        supervisor = _Supervisor(options)
+        supervisor.main()
+    except asyncore.ExitNow:
+        return 1 if supervisor.failed else 0
+    except SystemExit:
+        # supervisor's way to refuse a configuration; it has said why on stderr.
+        return 1
+    return 1
+
+
+class _Handler(loggers.Handler):  # type: ignore[misc]
+    """Passes supervisor's own lines on in the form of all the others."""
+
+    level = loggers.LevelsByName.WARN
+
+    def emit(self, record: loggers.LogRecord) -> None:
+        severity = "warning: " if record.level <= loggers.LevelsByName.WARN else "error: "
+        for text in record.asdict()["message"].splitlines():
+            log.write(severity + text, "postern/supervisor")
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    reopen = remove = close
+
+
+class _Options(ServerOptions):  # type: ignore[misc]
+    """supervisor's options without the files and servers it would open."""
+
+    # What supervisord's own main() sets: this is no reload, and no test of a configuration.
+    first = True
+    test = False
+
+    def make_logger(self) -> None:
+        self.logger = loggers.Logger(loggers.LevelsByName.WARN, [_Handler()])
+        for text in (*self.parse_criticals, *self.parse_warnings):
+            self.logger.warn(text)  # noqa: G010, supervisor has no other
+
+    def write_pidfile(self) -> None:
+        """Nobody reads it."""
+
+    def execve(self, filename: str, argv: list[str], env: dict[str, str]) -> None:
+        # The settings, passwords among them, have become files; nothing that listens to a network gets them.
+        super().execve(filename, argv, {name: env[name] for name in _PASSED if name in env})
+
+    def openhttpservers(self, supervisord: Supervisor) -> None:
+        """None configured; supervisor would import its web server before it looks."""
+
+
+class _Alarm:
+    """
+    Ends supervisord's poll() as soon as a signal arrives.
+
+    Since Python 3.5 (PEP 475) a signal does not end poll(): each step of a stop would wait for the timeout of
+    1 s. supervisord treats this as one more of the file descriptors that it reads.
+    """
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._before)
+        os.close(self.fd)
+        os.close(self._write)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        os.read(self.fd, 4096)
+
+    def handle_error(self) -> None:
+        """Nothing to read: the signal was seen by an earlier poll."""
+
+
+class _Supervisor(Supervisor):  # type: ignore[misc]
+    failed = False
+
+    def runforever(self) -> None:
+        # run() clears all subscriptions just before it calls this.
+        events.subscribe(events.SupervisorRunningEvent, self._start_now)
+        events.subscribe(events.ProcessStateFatalEvent, self._give_up)
+        events.subscribe(events.ProcessLogEvent, _show_output)
+        sockets = self.options.get_socket_map()
+        with _Alarm() as alarm:
+            sockets[alarm.fd] = alarm
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+            try:
+                super().runforever()
+            finally:
+                del sockets[alarm.fd]
+
+    def handle_signal(self) -> None:
+        """All pending signals at once: supervisor's own takes one per poll, and reloads itself on SIGHUP."""
+        while (number := self.options.get_signal()) is not None:
+            if number in _STOP:
+                log.write(f"received {signame(number)}: stopping")
+                self.options.mood = SupervisorStates.SHUTDOWN
+            elif number == signal.SIGHUP:
+                log.write("ignored SIGHUP: settings are read at the start only; restart the container")
+
+    def _start_now(self, _: events.Event) -> None:
+        # Otherwise the first poll() passes, 1 s, before anything is started. Highest priority number first: that
+        # is Postfix, which somebody waits for.
+        for group in sorted(self.process_groups.values(), reverse=True):
+            group.transition()
+
+    def _give_up(self, event: events.ProcessStateEvent) -> None:
+        # A stop turns a program that waits for its next attempt into a fatal one: that is no failure.
+        if self.options.mood != SupervisorStates.RUNNING:
+            return
+        name = event.process.config.name
+        consequence = _CONSEQUENCE.get(name, "the relay is not complete")
+        log.write(f"error: {name} fails again and again: {consequence}; the container ends with status 1")
+        self.failed = True
+        self.options.mood = SupervisorStates.SHUTDOWN
+
+
+def _show_output(event: events.ProcessLogEvent) -> None:
+    """A program's stdout has the log's form already; its stderr is Python's or libc's last word and gets it."""
+    if event.channel == "stdout":
+        log.copy(event.data)
+        return
+    for text in event.data.decode("utf-8", "replace").splitlines():
+        if text.strip():
+            log.write(f"error: {text}", f"postern/{event.process.config.name}", pid=event.pid)
