@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import log
+from .config.problem import MisconfiguredError, Problem
+
+if TYPE_CHECKING:
+    from .config.settings import Settings
 
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong, and a restart would not help. Any other failure is 1."""
@@ -34,7 +39,6 @@ def configure(environ: Mapping[str, str]) -> int:
     """Makes the whole configuration from the environment. Returns 0, or the status to exit with; says why."""
     from . import privileges
     from .config import decision, install, render, summary
-    from .config.problem import MisconfiguredError
     from .postfix import commands, spool, tables
 
     try:
@@ -48,7 +52,7 @@ def configure(environ: Mapping[str, str]) -> int:
         install.install(files, CONFIGURATION, tables.compile_table)
         faults = commands.configuration_faults(CONFIGURATION / "etc/postfix")
         if faults:
-            return _refuse(blame(faults, policy.settings.parameters, policy.settings.services))
+            return _refuse(map(str, blame(faults, policy.settings)))
         repaired = spool.prepare()
     except (OSError, spool.VolumeError) as error:
         return _refuse([str(error)])
@@ -59,18 +63,31 @@ def configure(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def blame(faults: list[str], parameters: Mapping[str, str], services: Mapping[str, str]) -> Iterator[str]:
-    """Postfix's complaints, each behind the user's variable that caused it, where one is named in it."""
-    variables = {name: f"POSTFIX_{name}" for name in parameters}
-    variables |= {name.split("/")[0]: f"POSTFIXMASTER_{name.replace('/', '__')}" for name in services}
+def blame(faults: list[str], settings: Settings) -> Iterator[Problem]:
+    """Postfix's complaints, each laid to the user's variable that caused it, where one can be told."""
+    given = {f"POSTFIX_{name}": (name, value) for name, value in settings.parameters.items()}
+    given |= {
+        f"POSTFIXMASTER_{service.replace('/', '__')}": (service.split("/")[0], line)
+        for service, line in settings.services.items()
+    }
     for fault in faults:
-        named = [
-            v for name, v in variables.items() if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", fault)
-        ]
-        yield f"{', '.join(named) or 'configuration'}: Postfix does not accept it: {fault}"
+        subject = fault.rpartition("undefined parameter: ")[2]
+        variable = next(
+            (
+                v
+                for v, (name, value) in given.items()
+                if _word(name, fault) or (subject != fault and subject in value)
+            ),
+            "the settings",
+        )
+        yield Problem(variable, given.get(variable, ("", None))[1], f"is not accepted by Postfix: {fault}")
 
 
-def _refuse(reasons: Iterator[str] | list[str] | map[str]) -> int:
+def _word(name: str, text: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
+
+
+def _refuse(reasons: Iterable[str]) -> int:
     for reason in reasons:
         log.write(f"error: {reason}")
     log.write("error: the relay does not start; no mail was taken")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ def check(environ: Mapping[str, str], *, as_json: bool) -> int:
     """Every problem with the settings, and Postfix's own opinion of what they become. Nothing is started."""
     try:
         policy = decision.make(environ, commands.known_parameters())
-        problems = [Problem("configuration", None, text) for text in _opinion(policy)]
+        problems = list(_opinion(policy))
     except MisconfiguredError as error:
         problems = error.problems
     if as_json:
@@ -36,17 +37,20 @@ def check(environ: Mapping[str, str], *, as_json: bool) -> int:
     return EX_CONFIG if problems else 0
 
 
-def _opinion(policy: Policy) -> Iterator[str]:
+def _opinion(policy: Policy) -> Iterator[Problem]:
     """What Postfix says of the files, read from a place where nothing else uses them."""
     from .postfix import tables
 
-    with tempfile.TemporaryDirectory(prefix="postern-check-") as name:
+    # On a read-only root the tmpfs is the one place to write.
+    writable = next((place for place in ("/run", "/tmp") if os.access(place, os.W_OK)), None)  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="postern-check-", dir=writable) as name:
         root = Path(name)
         files = [_elsewhere(file, root) for file in render.files(policy, render.templates(), root)]
         install.install(files, root, tables.compile_table)
+        (root / "spool").mkdir()
         directory = root / "etc/postfix"
         faults = commands.configuration_faults(directory) or commands.check(directory)
-        yield from blame(faults, policy.settings.parameters, policy.settings.services)
+        yield from blame(faults, policy.settings)
 
 
 def _elsewhere(file: render.File | render.Table, root: Path) -> render.File | render.Table:

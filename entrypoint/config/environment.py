@@ -136,12 +136,16 @@ def _refuse_unknown(reading: _Reading) -> None:
     for name in sorted(reading.environ):
         if name in _NOT_OURS:
             continue
-        near = get_close_matches(name, names, n=1, cutoff=_RESEMBLANCE)
-        if not near and name.startswith(_OUR_PREFIXES):
-            near = get_close_matches(name, names, n=1, cutoff=0)
-        if near:
-            reading.refuse(name, None, f"is not a setting; did you mean {near[0]}?")
-        elif name.removesuffix("_FILE") in names:
+        if name.removesuffix("_FILE") in names:
             reading.refuse(
                 name, None, f"only secrets are read from files; set {name.removesuffix('_FILE')} instead"
             )
+        elif meant := _meant(name.upper(), names):
+            reading.refuse(name, None, f"is not a setting; did you mean {meant}?")
+
+
+def _meant(name: str, names: list[str]) -> str | None:
+    """The setting that an unknown name was probably meant to be."""
+    cutoff = 0 if name.startswith(_OUR_PREFIXES) else _RESEMBLANCE
+    cut_short = [n for n in names if "_" in name and n.startswith(f"{name}_")]
+    return next(iter(get_close_matches(name, names, n=1, cutoff=cutoff) or cut_short), None)

@@ -162,10 +162,10 @@ def certificates(value: str) -> Certificates:
     try:
         pem = Path(value).read_text(encoding="utf-8", errors="replace")
         ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError):  # before OSError, which SSLError is one of
+        raise ValueError("must contain CA certificates in PEM form (-----BEGIN CERTIFICATE-----)") from None
     except OSError as error:
         raise ValueError(f"must be a readable file with CA certificates: {error.strerror}") from None
-    except (ssl.SSLError, ValueError):
-        raise ValueError("must contain CA certificates in PEM form (-----BEGIN CERTIFICATE-----)") from None
     return Certificates(value, pem)
 
 

@@ -1,0 +1,44 @@
+"""What unit tests share: a machine to configure for, and the switch that records golden files."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from entrypoint.config.host import Host
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record", action="store_true", help="write tests/unit/golden anew instead of comparing"
+    )
+
+
+@pytest.fixture
+def machine() -> Host:
+    """A container on an ordinary bridge network."""
+    return Host(
+        name="relay.example.com",
+        networks=(ip_network("172.18.0.0/16"),),
+        gateways=(ip_address("172.18.0.1"),),
+    )
+
+
+@pytest.fixture
+def parameters() -> dict[str, str]:
+    """A few parameters of each type, as `postconf -d` prints them."""
+    return {
+        "default_process_limit": "100",
+        "disable_vrfy_command": "no",
+        "max_use": "100",
+        "smtp_helo_timeout": "300s",
+        "smtpd_banner": "$myhostname ESMTP $mail_name",
+        "smtpd_client_restrictions": "",
+        "smtpd_recipient_restrictions": "",
+        "smtpd_relay_restrictions": "${{$compatibility_level} <level {1} ? {} : {permit_mynetworks}}",
+        "smtpd_timeout": "${stress?{10}:{300}}s",
+        "smtpd_tls_security_level": "",
+        "transport_maps": "",
+        "virtual_alias_maps": "$virtual_maps",
+    }

@@ -1,0 +1,125 @@
+"""Postfix's own names: what Postfix itself would find out only when a mail needs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.config import decision
+from entrypoint.config.host import Host
+from entrypoint.config.problem import MisconfiguredError
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        (
+            "POSTFIX_smtp_helo_timout",
+            "30s",
+            "is not a parameter of this Postfix; did you mean smtp_helo_timeout?",
+        ),
+        ("POSTFIX_max_use", "many", "must be a number"),
+        ("POSTFIX_smtp_helo_timeout", "soon", "must be a time: a number and s, m, h, d or w"),
+        ("POSTFIX_smtpd_timeout", "abc", "must be a time: a number and s, m, h, d or w"),
+        ("POSTFIX_disable_vrfy_command", "ja", "must be yes or no"),
+        ("POSTFIX_smtpd_tls_security_level", "maybe", "must be one of none, may, encrypt"),
+        (
+            "POSTFIX_smtpd_banner",
+            "a\nb = c",
+            "must be one line; Postfix takes spaces or commas between the parts of a list",
+        ),
+        (
+            "POSTFIX_transport_maps",
+            "texthash:/nowhere/t",
+            "must name tables that exist, and /nowhere/t does not; mount it",
+        ),
+        (
+            "POSTFIX_smtpd_client_restrictions",
+            "permit_mynetwork, reject",
+            "must be restrictions of postconf(5), and 'permit_mynetwork' is none; did you mean permit_mynetworks?",
+        ),
+        (
+            "POSTFIX_smtpd_relay_restrictions",
+            "permit",
+            "must not permit everyone: that is an open relay, which spammers find within hours",
+        ),
+        (
+            "POSTFIX_smtpd_relay_restrictions",
+            "permit_mynetworks",
+            "must end with reject_unauth_destination: Postfix refuses to work as an open relay",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet n - n - - smtpd -o smtpd_relay_restrictions=permit",
+            "must not permit everyone: that is an open relay, which spammers find within hours",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet n - n - - smtpd -o { mynetworks = 0.0.0.0/0 }",
+            "must not change who is trusted: that is MYNETWORKS, which is checked",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet smtpd",
+            "must be a whole line of master.cf: service type private unpriv chroot wakeup maxproc command",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "26 inet n - n - - smtpd",
+            "must begin with the service and type of its name: 2525 inet",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet n - y - - smtpd",
+            "must not use a chroot (fifth word n): the image has none prepared",
+        ),
+    ],
+)
+def test_a_mistake_is_named(
+    variable: str, value: str, rule: str, machine: Host, parameters: dict[str, str]
+) -> None:
+    with pytest.raises(MisconfiguredError) as caught:
+        decision.make({variable: value}, parameters, machine)
+    assert [(problem.setting, problem.rule) for problem in caught.value.problems] == [(variable, rule)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("POSTFIX_mydestination", "example.com"),
+        ("POSTFIX_maillog_file", "/var/log/mail"),
+        ("POSTFIX_queue_directory", "/tmp"),
+        ("POSTFIX_inet_interfaces", "loopback-only"),
+        ("POSTFIX_smtp_sasl_password_maps", "static:u:p"),
+    ],
+)
+def test_what_holds_the_container_together_stays(variable: str, value: str, machine: Host) -> None:
+    with pytest.raises(MisconfiguredError, match="cannot be changed"):
+        decision.make({variable: value}, None, machine)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"POSTFIX_smtp_helo_timeout": "30"},
+        {"POSTFIX_max_use": "$default_process_limit"},
+        {"POSTFIX_mine": "reject", "POSTFIX_smtpd_client_restrictions": "permit_mynetworks, $mine"},
+        {"POSTFIX_slow_destination_rate_delay": "1s", "POSTFIXMASTER_slow__unix": "slow unix - - n - - smtp"},
+        {
+            "POSTFIX_smtpd_relay_restrictions": "permit_mynetworks reject_unauth_destination",
+            "POSTFIX_smtpd_recipient_restrictions": "check_policy_service { inet:a:10, timeout=1s }, "
+            "check_sender_access inline:{ { a@b.c = 550 no } }, reject_rbl_client zen.example, sleep 1, permit",
+        },
+    ],
+)
+def test_what_postfix_allows_passes(
+    environ: dict[str, str], machine: Host, parameters: dict[str, str]
+) -> None:
+    decision.make(environ, parameters, machine)
+
+
+@pytest.mark.parametrize(
+    "name", ["POSTFIX", "POSTFIX_", "POSTFIX_FOO", "POSTFIXMASTER_smtp", "POSTFIXMASTER_smtp__tcp"]
+)
+def test_a_name_of_neither_family_is_refused(name: str, machine: Host) -> None:
+    with pytest.raises(MisconfiguredError, match="must be POSTFIX_<parameter>"):
+        decision.make({name: "x"}, None, machine)

@@ -1,0 +1,124 @@
+"""Decisions that an auditor asks about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+import trustme
+
+from entrypoint.config import decision, summary
+from entrypoint.config.host import Host
+
+
+def test_the_connected_networks_are_trusted_but_never_their_gateway(machine: Host) -> None:
+    policy = decision.make({}, None, machine)
+    assert policy.mynetworks == ["!172.18.0.1", "127.0.0.0/8", "[::1]/128", "172.18.0.0/16"]
+
+
+def test_the_gateway_is_trusted_when_asked_for(machine: Host) -> None:
+    policy = decision.make({"TRUST_GATEWAY": "yes"}, None, machine)
+    assert policy.mynetworks == ["127.0.0.0/8", "[::1]/128", "172.18.0.0/16"]
+    assert not any("gateway" in restriction for restriction in policy.relay_restrictions)
+
+
+def test_the_gateway_stays_out_of_networks_that_were_given(machine: Host) -> None:
+    policy = decision.make({"MYNETWORKS": "172.16.0.0/12"}, None, machine)
+    assert policy.mynetworks == ["!172.18.0.1", "172.16.0.0/12"]
+
+
+def test_a_public_network_is_not_trusted_because_it_is_connected(machine: Host) -> None:
+    on_the_internet = replace(
+        machine, networks=(ip_network("8.8.8.0/24"),), gateways=(ip_address("8.8.8.1"),)
+    )
+    assert decision.make({}, None, on_the_internet).mynetworks == ["127.0.0.0/8", "[::1]/128"]
+
+
+def test_loopback_alone_by_choice(machine: Host) -> None:
+    assert decision.make({"MYNETWORKS": "127.0.0.0/8"}, None, machine).mynetworks == ["127.0.0.0/8"]
+
+
+def test_the_gateways_refusal_says_what_to_set(machine: Host) -> None:
+    restrictions = decision.make({}, None, machine).relay_restrictions
+    assert restrictions[0] == "permit_mynetworks"
+    assert restrictions[-1] == "reject_unauth_destination"
+    assert "172.18.0.1 = 554 5.7.1 Relay access denied" in restrictions[2]
+    assert "TRUST_GATEWAY=yes" in restrictions[2]
+
+
+@pytest.mark.parametrize(
+    ("environ", "level"),
+    [
+        ({}, "may"),
+        ({"RELAYHOST": "[h]"}, "may"),
+        ({"RELAYHOST": "[h]:465"}, "encrypt"),
+        ({"RELAYHOST": "[h]", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD": "p"}, "secure"),
+        ({"RELAYHOST": "[h]:465", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD": "p"}, "secure"),
+        ({"RELAYHOST": "[h]", "RELAYHOST_TLS_LEVEL": "none"}, "none"),
+    ],
+)
+def test_tls_is_as_strict_as_what_it_protects(environ: dict[str, str], level: str, machine: Host) -> None:
+    assert decision.make(environ, None, machine).tls_level == level
+
+
+def test_a_ca_file_asks_for_verification(machine: Host, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    assert decision.make({"RELAYHOST_CA_FILE": str(file)}, None, machine).tls_level == "secure"
+
+
+def test_without_ipv6_postfix_is_told_so(machine: Host) -> None:
+    policy = decision.make({}, None, replace(machine, ipv6=False))
+    assert policy.inet_protocols == "ipv4"
+    assert "[::1]/128" not in policy.mynetworks
+
+
+def test_the_probe_is_answered_before_a_users_own_restrictions(machine: Host) -> None:
+    environ = {"POSTFIX_smtpd_recipient_restrictions": "reject_unknown_recipient_domain"}
+    policy = decision.make(environ, None, machine)
+    assert "readiness probe" in policy.recipient_restrictions[0]
+    assert policy.recipient_restrictions[1] == "reject_unknown_recipient_domain"
+
+
+def test_the_start_says_who_may_send_and_where_mail_goes(machine: Host) -> None:
+    environ = {
+        "RELAYHOST": "[smtp.example.com]:587",
+        "RELAYHOST_USERNAME": "u",
+        "RELAYHOST_PASSWORD": "hunter2",
+    }
+    said = "\n".join(summary.summary(decision.make(environ, None, machine)))
+    assert said == (
+        "relay.example.com listens on 25 (relay), 587 (relay)\n"
+        "may send: 127.0.0.0/8 ::1/128 172.18.0.0/16, but not the gateway 172.18.0.1\n"
+        "sends everything to [smtp.example.com]:587 as u over TLS only, certificate verified (secure)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"TRUST_GATEWAY": "yes"}, "TRUST_GATEWAY=yes: safe only while"),
+        (
+            {"MYNETWORKS": "8.8.8.8", "ALLOW_PUBLIC_NETWORKS": "yes"},
+            "ALLOW_PUBLIC_NETWORKS=yes: 8.8.8.8/32 may send",
+        ),
+        ({"MYHOSTNAME": "relay"}, "not a fully qualified name"),
+        (
+            {
+                "RELAYHOST": "[h]",
+                "RELAYHOST_USERNAME": "u",
+                "RELAYHOST_PASSWORD": "p",
+                "RELAYHOST_TLS_LEVEL": "encrypt",
+            },
+            "whoever answers as the upstream gets the password",
+        ),
+        ({"POSTFIX_max_use": "5"}, "POSTFIX_max_use=5 replaces"),
+    ],
+)
+def test_what_lowers_security_is_said_at_every_start(
+    environ: dict[str, str], said: str, machine: Host
+) -> None:
+    warnings = summary.warnings(decision.make(environ, None, machine))
+    assert any(said in warning for warning in warnings), warnings
