@@ -85,13 +85,13 @@ def health(_: list[str]) -> int:
 
 
 def keeper(_: list[str]) -> int:
-    from entrypoint.keeper import keep
+    from entrypoint.keeper.keep import keep
 
-    return keep()
+    return keep(os.environ)
 
 
 def health_server(_: list[str]) -> int:
-    from entrypoint.health import serve
+    from entrypoint.health.server import serve
 
     return serve()
 

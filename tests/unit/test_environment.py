@@ -56,7 +56,7 @@ def test_seven_mistakes_are_seven_lines(machine: Host, parameters: dict[str, str
 
 
 def test_empty_means_not_set_as_compose_writes_it(machine: Host) -> None:
-    environ = {name: "" for name in variables()} | {"RELAYHOST_PASSWORD_FILE": "", "POSTFIX_max_use": ""}
+    environ = dict.fromkeys(variables(), "") | {"RELAYHOST_PASSWORD_FILE": "", "POSTFIX_max_use": ""}
     policy = decision.make(environ, None, machine)
     assert (policy.relayhost, policy.parameters) == (None, {})
 
