@@ -1,0 +1,84 @@
+# `make up` and `make test` are all that most people need. `make help` says what the rest does.
+
+PYTHON ?= python3
+DOCKER ?= docker
+COMPOSE ?= $(shell $(DOCKER) compose version >/dev/null 2>&1 && echo $(DOCKER) compose || echo docker-compose)
+T ?= tests/image
+# Where the dev stack listens on 127.0.0.1.
+export POSTERN_SMTP_PORT ?= 2525
+export POSTERN_HEALTH_PORT ?= 9154
+export POSTERN_SINK_PORT ?= 8025
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+CREATED = $(if $(SOURCE_DATE_EPOCH),--build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ))
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test unit lint test-image bench base image sink-image clean \
+	need-compose need-ports need-python
+
+help: ## what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: need-compose base need-ports image sink-image ## start the relay and a sink, send a first mail through, show what arrived
+	@scripts/first-mail $(COMPOSE)
+
+down: need-compose ## end what `make up` started; mail that waits stays in its volume
+	@$(COMPOSE) down
+
+test: image sink-image lint unit test-image ## everything, from a bare checkout
+
+unit: $(BIN)/.ready ## unit tests: seconds, without Docker
+	@$(BIN)/python -m pytest -q tests/unit
+
+lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@# Versions of packages are not pinned: the image shall have today's security updates.
+	@$(BIN)/hadolint --ignore DL3008 --failure-threshold warning Dockerfile tests/sink/Dockerfile
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
+
+test-image: $(BIN)/.ready image sink-image ## tests of the image; one file: make test-image T=tests/image/test_x.py
+	@$(BIN)/python -m pytest $(T)
+
+bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image
+	@$(BIN)/python -m tests.bench
+
+base: ## make sure of the base image: present, pulled, or made from Debian's packages
+	@scripts/base-image
+
+image: base ## build postern:latest
+	@echo "building postern:latest (the first time takes about a minute)"
+	@$(DOCKER) build -q -t postern:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(CREATED) . >/dev/null
+
+sink-image: base ## build postern-sink:latest, the upstream of the dev stack and the tests
+	@echo "building postern-sink:latest"
+	@$(DOCKER) build -q -t postern-sink:latest tests/sink >/dev/null
+
+clean: need-compose ## end the stack and delete its volumes (waiting mail too!), the virtual environment and caches
+	@$(COMPOSE) down --volumes
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build
+
+need-compose:
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "make: neither 'docker compose' nor 'docker-compose' works:" \
+		"install one (Debian: apt-get install docker-compose)" >&2; exit 1; }
+
+need-ports: need-compose
+	@scripts/first-mail --check $(COMPOSE)
+
+need-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) must be Python 3.11 or newer; choose another with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "make: $(PYTHON) cannot make a virtual environment, type: sudo apt-get install python3-venv" >&2; exit 1; }
+
+# The list is read from pyproject.toml, so that nothing has to be built or installed but what the tests need.
+$(BIN)/.ready: pyproject.toml | need-python
+	@echo "preparing .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*p["dependencies"], *p["optional-dependencies"]["test"], sep="\n")' >.venv/requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check -r .venv/requirements.txt
+	@touch $@
