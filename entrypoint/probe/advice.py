@@ -77,10 +77,13 @@ def login_in_clear(upstream: Upstream) -> ProbeError:
     )
 
 
-def no_mechanism(offered: Collection[str]) -> ProbeError:
-    listed = clean(" ".join(offered)) or "none at all"
-    do = "have PLAIN or LOGIN allowed for this account at the upstream"
-    return ProbeError("AUTH", f"the upstream offers only these mechanisms: {listed}", do, final=True)
+def no_mechanism(offered: Collection[str], unspoken: str | None) -> ProbeError:
+    what = f"the upstream offers only these mechanisms: {clean(' '.join(offered)) or 'none at all'}"
+    if unspoken:
+        do = f"Postfix speaks {clean(unspoken)} and the probe does not: send a mail and read the log"
+    else:
+        do = "have PLAIN or LOGIN allowed at the upstream for the account in RELAYHOST_USERNAME"
+    return ProbeError("AUTH", what, do, final=True)
 
 
 def refused(step: str, reply: Reply, upstream: Upstream) -> ProbeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from typing import TYPE_CHECKING
 
 from entrypoint.probe.wire import NotSmtpError, to_bytes
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
     from entrypoint.probe.wire import Reply, Wire
 
-# AUTH runs under TLS only, so PLAIN gives nothing away, and it asks least of the server. CRAM-MD5 is for the
-# server that has nothing else.
-MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
+# The order in which Cyrus SASL, and so Postfix, picks: a server may offer CRAM-MD5 and yet know the password only
+# as a hash, and then mail waits although PLAIN would work.
+MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")
 
 # RFC 5321 section 4.5.3.1.4: a command line, its CRLF included. Postfix too sends a longer response by itself.
 _COMMAND_LIMIT = 512
@@ -27,13 +28,17 @@ def choose(offered: Collection[str]) -> str | None:
     return next((mechanism for mechanism in MECHANISMS if mechanism in offered), None)
 
 
-def secrets(username: str, password: str) -> tuple[str, ...]:
-    """Return every form in which the password goes over the wire, to be cut out of what is shown."""
-    return password, _base64(to_bytes(password)).decode(), _base64(_plain(username, password)).decode()
+def unspoken(offered: Collection[str]) -> str | None:
+    """Return the mechanism that Postfix would pick although we do not speak it: Cyrus SASL takes the strongest."""
+    stronger = [name for name in offered if name == "DIGEST-MD5" or re.fullmatch(r"SCRAM-SHA-\d+", name)]
+    return max(stronger, default=None)
 
 
 def authenticate(wire: Wire, mechanism: str, username: str, password: str) -> Reply:
     """Log in and return the server's last reply; raises what `Wire` raises."""
+    if mechanism != "CRAM-MD5":  # which never sends the password itself
+        encoded = (_base64(to_bytes(password)), _base64(_plain(username, password)))
+        wire.hide(password, *(form.decode() for form in encoded))
     if mechanism == "PLAIN":
         return _log_in_plain(wire, _base64(_plain(username, password)))
     reply = wire.command(b"AUTH " + mechanism.encode())

@@ -77,8 +77,7 @@ class Session:
             sock.close()
             raise advice.unreachable(target, error, self._connect_timeout) from None
         self._say("connect", str(target), begun)
-        login = (self._upstream.username or "", self._upstream.password or "")
-        self._wire = Wire(sock, self._reply_timeout, auth.secrets(*login) if login[1] else ())
+        self._wire = Wire(sock, self._reply_timeout)
 
     def _open(self) -> None:
         """Reach the point where mail can begin: greeting, EHLO and whatever TLS the level asks for."""
@@ -113,7 +112,7 @@ class Session:
         name = to_bytes(self._upstream.helo_name)
         reply = self._ask("EHLO", b"EHLO " + name)
         if reply.permanent:
-            reply = self._ask("HELO", b"HELO " + name)._replace(lines=())
+            reply = self._ask("HELO", b"HELO " + name)
         if not reply.good:
             raise advice.refused("EHLO", reply, self._upstream)
         # Some servers write AUTH=LOGIN; Postfix reads both.
@@ -150,13 +149,15 @@ class Session:
             return
         mechanism = auth.choose(offered)
         if mechanism is None:
-            raise advice.no_mechanism(offered)
+            raise advice.no_mechanism(offered, auth.unspoken(offered))
         begun = time.monotonic()
         try:
             reply = auth.authenticate(self._wire, mechanism, username, password)
         except (NotSmtpError, OSError) as error:
             raise advice.broken("AUTH", error, self._upstream, self._reply_timeout) from None
-        self._say("AUTH", f"{mechanism} as {clean(username)}: {reply}", begun)
+        untried = auth.unspoken(offered)
+        note = f" (Postfix picks {clean(untried)}, which is not tried here)" if untried else ""
+        self._say("AUTH", f"{mechanism}{note} as {clean(username)}: {reply}", begun)
         if not reply.good:
             raise advice.refused("AUTH", reply, self._upstream)
 

@@ -79,28 +79,23 @@ def handshake(wire: Wire, upstream: Upstream, host: str) -> str:
 
 
 def _check_name(tls: ssl.SSLSocket, seen: Certificate | None, upstream: Upstream, host: str) -> None:
-    by_next_hop = upstream.tls_level == "secure"
+    fields, by_next_hop = tls.getpeercert(), upstream.tls_level == "secure"
     wanted = upstream.host if by_next_hop else host
-    if certificate.is_for(tls.getpeercert(), wanted, or_below=by_next_hop):
+    if certificate.is_for(fields, wanted, or_below=by_next_hop):
         return
-    below = f" (nor below {upstream.host})" if by_next_hop and upstream.mx else ""
-    raise ProbeError(
-        "STARTTLS",
-        f"the certificate is for {seen.named if seen else 'no readable name'}, not for {wanted}{below}",
-        _wrong_name_advice(tls, upstream, host),
+    named = f"the certificate is for {seen.named if seen else 'no readable name'}"
+    what, advice = (
+        f"{named}, not for {wanted}",
+        f"write in RELAYHOST a name that it has; {_WITHOUT_VERIFYING}",
     )
-
-
-def _wrong_name_advice(tls: ssl.SSLSocket, upstream: Upstream, host: str) -> str:
-    at_verify = upstream.tls_level == "secure" and certificate.is_for(tls.getpeercert(), host, or_below=False)
-    if at_verify and upstream.mx:
-        return f"write RELAYHOST=[{host}]:{upstream.port}, or set RELAYHOST_TLS_LEVEL=verify to accept the MX's own name"
-    if at_verify:
-        return "set RELAYHOST_TLS_LEVEL=verify: level secure compares names only, and this is an address"
-    return (
-        "write in RELAYHOST a name that the certificate has, or have the upstream's certificate reissued; "
-        f"{_WITHOUT_VERIFYING}"
-    )
+    if by_next_hop and certificate.is_for(fields, host, or_below=False):
+        if upstream.mx and host != wanted:
+            what += " or a name below it"
+            advice = f"set RELAYHOST=[{host}]:{upstream.port}, or RELAYHOST_TLS_LEVEL=verify to believe the MX record"
+        else:
+            what = f"{named}, but level secure compares names, never addresses"
+            advice = "write a name in RELAYHOST, or set RELAYHOST_TLS_LEVEL=verify"
+    raise ProbeError("STARTTLS", what, advice)
 
 
 def untrusted(

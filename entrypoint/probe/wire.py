@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # talking would keep the probe busy for ever, since each line arrives in time.
 REPLY_LIMIT = 64 * 1024
 
-_REPLY_LINE = re.compile(r"(\d{3})(?:([ -])(.*))?")
+_REPLY_LINE = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
 
 
 class NotSmtpError(Exception):
@@ -52,15 +52,21 @@ def to_bytes(text: str) -> bytes:
 class Wire:
     """The connection. Raises OSError (TimeoutError, ConnectionError, ssl.SSLError) and NotSmtpError.
 
-    `timeout` is in seconds, for a whole reply and for the TLS handshake. `secrets` are cut out of replies: some
-    servers quote the command that they refuse, and that command can be the password.
+    `timeout` is in seconds, for a whole reply and for the TLS handshake.
     """
 
-    def __init__(self, sock: socket.socket, timeout: float, secrets: tuple[str, ...] = ()) -> None:
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
         self.sock = sock
         self._timeout = timeout
-        self._secrets = tuple(sorted(filter(None, secrets), key=len, reverse=True))
+        self._secrets: list[str] = []
         self._pending = b""
+
+    def hide(self, *secrets: str) -> None:
+        """Cut `secrets` out of all replies from now on: some servers quote the line that they refuse.
+
+        Not before a secret is sent: a word cut out of an innocent greeting would tell what the secret is.
+        """
+        self._secrets += sorted(filter(None, secrets), key=len, reverse=True)
 
     def command(self, line: bytes) -> Reply:
         """Send one command and return its reply; ValueError for a line break, which would smuggle in a second."""
@@ -77,14 +83,12 @@ class Wire:
         while True:
             raw = self._line(deadline, budget)
             budget -= len(raw) + 1
-            text = self._readable(raw)
-            match = _REPLY_LINE.fullmatch(text)
+            match = _REPLY_LINE.fullmatch(raw)
             if not match:
-                raise NotSmtpError(
-                    f"the far side does not speak SMTP, it sent: {text[:200] or 'an empty line'}"
-                )
-            lines.append(match[3] or "")
-            if match[2] != "-":
+                sent = self._readable(raw)[:200] or "an empty line"
+                raise NotSmtpError(f"the far side does not speak SMTP, it sent: {sent}")
+            lines.append(self._readable(match[3] or b""))
+            if match[2] != b"-":
                 return Reply(int(match[1]), tuple(lines))
 
     def start_tls(self, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import errno
 import hmac
 import socket
 import ssl
@@ -15,6 +16,8 @@ import pytest
 import trustme
 
 from entrypoint.probe import Upstream, probe
+from entrypoint.probe.advice import unreachable
+from entrypoint.probe.resolve import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +84,9 @@ class FarSide:
             self._send(connection, self.greeting)
         while line := self._line(connection):
             verb = line.split()[0].partition(":")[0].upper()
-            if verb == "EHLO":
+            if self.replies.get(verb) == "hang up":
+                return False
+            if verb == "EHLO" and verb not in self.replies:
                 lines = self.ehlo_tls if isinstance(connection, ssl.SSLSocket) else self.ehlo
                 self._send(connection, *[f"250-{x}" for x in lines[:-1]], f"250 {lines[-1]}")
             else:
@@ -161,7 +166,7 @@ def _names(monkeypatch: pytest.MonkeyPatch, **table: list[str]) -> None:
     def lookup(host: str, port: int, *, type: int = 0, flags: int = 0) -> list[tuple[object, ...]]:  # noqa: A002
         if flags:
             return list(_getaddrinfo(host, port, type=type, flags=flags))
-        addresses = table.get(host.replace(".", "_"))
+        addresses = table.get(host, [host] if host[0].isdigit() else None)
         if addresses is None:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [entry for address in addresses for entry in _getaddrinfo(address, port, type=type)]
@@ -232,7 +237,7 @@ def test_implicit_tls_works_from_the_first_byte(
     assert probed.steps()[1:4] == ["connect", "TLS", "greeting"]
 
 
-@pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN CRAM-MD5", "LOGIN"])
+@pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "LOGIN"])
 def test_the_password_arrives_byte_for_byte_and_is_never_said(
     far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str, mechanisms: str
 ) -> None:
@@ -263,17 +268,27 @@ def test_a_long_password_is_sent_after_the_command(
     assert "AUTH PLAIN" in far.heard
 
 
-def test_cram_md5_is_used_when_there_is_nothing_else(
+def test_cram_md5_is_preferred_as_postfix_prefers_it(
     far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str
 ) -> None:
     far.offer_tls(leaf)
-    far.ehlo_tls[-1] = "AUTH CRAM-MD5"
+    far.ehlo_tls[-1] = "AUTH PLAIN LOGIN CRAM-MD5"
     digest = hmac.new(b"secret", b"<1@x>", "md5").hexdigest()
     response = base64.b64encode(f"u {digest}".encode()).decode()
     far.replies |= {"AUTH": "334 " + base64.b64encode(b"<1@x>").decode(), response: "235 in"}
     probed = Probed(replace(with_login(upstream, ca_file), username="u", password="secret"))
     assert probed.worked, probed.all
     assert response in far.heard
+
+
+@pytest.mark.parametrize("password", ["ESMTP", "250", "AUTH"])
+def test_a_password_that_is_a_common_word_is_not_given_away_by_a_gap(
+    far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str, password: str
+) -> None:
+    far.offer_tls(leaf)
+    probed = Probed(replace(with_login(upstream, ca_file), password=password))
+    assert probed.worked, probed.all
+    assert "220 smtp.example.com ESMTP" in probed.about("greeting")
 
 
 @pytest.mark.parametrize("level", ["none", "may", "dane"])
@@ -306,8 +321,17 @@ def test_a_wrong_name_is_told_with_the_names_there_are(
     far.offer_tls(ca.issue_cert("smtp.example.com", "mx.example.com"))
     probed = Probed(with_login(upstream, ca_file))
     assert "the certificate is for smtp.example.com, mx.example.com, not for localhost" in probed.last
-    assert "write in RELAYHOST a name that the certificate has" in probed.last
+    assert "write in RELAYHOST a name that it has" in probed.last
     assert not [line for line in far.heard if line.startswith("AUTH")]
+
+
+def test_an_address_at_level_secure_is_told_that_only_names_count(
+    far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str
+) -> None:
+    far.offer_tls(leaf)
+    literal = replace(with_login(upstream, ca_file), host="127.0.0.1")
+    assert "level secure compares names, never addresses: write a name in RELAYHOST" in Probed(literal).last
+    assert Probed(replace(literal, tls_level="verify")).worked
 
 
 def test_an_unknown_ca_asks_for_relayhost_ca_file(far: FarSide, upstream: Upstream, ca_file: str) -> None:
@@ -437,6 +461,19 @@ def test_a_server_without_a_usable_mechanism_is_told_with_what_it_has(
     )
 
 
+def test_a_mechanism_that_only_postfix_speaks_is_told(
+    far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str
+) -> None:
+    far.offer_tls(leaf)
+    far.ehlo_tls[-1] = "AUTH SCRAM-SHA-256 SCRAM-SHA-1"
+    assert "Postfix speaks SCRAM-SHA-256 and the probe does not" in Probed(with_login(upstream, ca_file)).last
+    far.ehlo_tls[-1] = "AUTH SCRAM-SHA-256 PLAIN"
+    assert (
+        "PLAIN (Postfix picks SCRAM-SHA-256, which is not tried here)"
+        in Probed(with_login(upstream, ca_file)).all
+    )
+
+
 def test_a_server_without_auth_is_used_without_a_login(
     far: FarSide, upstream: Upstream, leaf: trustme.LeafCert, ca_file: str
 ) -> None:
@@ -513,3 +550,59 @@ def test_a_name_that_does_not_resolve_points_at_relayhost_and_dns(upstream: Upst
         "resolve: no.invalid has no address: Name or service not known: check the spelling of RELAYHOST"
         in probed.last
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "address", "port", "expected"),
+    [
+        (TimeoutError(), "192.0.2.1", 25, "192.0.2.1:25: no answer in 10 s: many networks block port 25"),
+        (TimeoutError(), "192.0.2.1", 587, "a firewall drops it: check the host and the port in RELAYHOST"),
+        (OSError(errno.ENETUNREACH, "x"), "2001:db8::1", 587, "this container has no IPv6 way there"),
+        (OSError(errno.EACCES, "x"), "192.0.2.1", 587, "Permission denied: check the host and the port"),
+    ],
+)
+def test_an_unreachable_host_is_told_by_its_cause(
+    error: OSError, address: str, port: int, expected: str
+) -> None:
+    told = unreachable(Target("smtp.example.com", socket.AF_INET, address, port), error, 10.0)
+    assert expected in f"{told.what}: {told.advice}"
+
+
+def test_starttls_refused_after_the_offer_ends_the_probe_only_where_tls_is_mandatory(
+    far: FarSide, upstream: Upstream
+) -> None:
+    far.ehlo.append("STARTTLS")
+    far.replies["STARTTLS"] = "454 4.7.0 not now"
+    refused = Probed(replace(upstream, tls_level="encrypt"))
+    assert "STARTTLS: the upstream said: 454 4.7.0 not now: a temporary refusal" in refused.last
+    assert Probed(replace(upstream, tls_level="may")).worked
+
+
+def test_a_server_that_knows_only_helo_is_spoken_to(far: FarSide, upstream: Upstream) -> None:
+    far.replies["EHLO"] = "502 5.5.2 what?"
+    probed = Probed(upstream)
+    assert probed.worked, probed.all
+    assert "HELO relay.example.com" in far.heard
+
+
+def test_a_refused_name_points_at_myhostname(far: FarSide, upstream: Upstream) -> None:
+    far.replies |= {"EHLO": "550 bad name", "HELO": "550 bad name"}
+    assert "EHLO: the upstream said: 550 bad name: set MYHOSTNAME" in Probed(upstream).last
+
+
+def test_a_server_that_hangs_up_is_told(far: FarSide, upstream: Upstream) -> None:
+    far.replies["MAIL"] = "hang up"
+    assert (
+        "MAIL FROM: the far side closed the connection: the upstream hangs up on this host"
+        in Probed(upstream).last
+    )
+
+
+def test_of_several_failures_the_one_that_came_furthest_is_the_last_word(
+    far: FarSide, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _names(monkeypatch, localhost=["127.0.0.1", "127.0.0.3"])
+    far.greeting = "554 no"
+    probed = Probed(upstream)
+    assert probed.last.startswith("FAILED     greeting: the upstream said: 554 no")
+    assert "127.0.0.3" in probed.lines[-2]
