@@ -64,6 +64,7 @@ class FarSide:
                 return
             self.connections += 1
             connection.settimeout(2)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 with connection:
                     self._talk(connection)
