@@ -67,11 +67,15 @@ class Behaviour:
     def as_json(self) -> dict[str, object]:
         return asdict(self)
 
+    def for_the_log(self) -> dict[str, object]:
+        """As JSON, without the password: logs travel further than tests."""
+        return self.as_json() | {"password": None if self.password is None else "(set)"}
+
 
 def parse(name: str, text: str) -> object:
-    """A field's value as typed on the command line: a login or password verbatim, all others as JSON.
+    """A field's value as typed on the command line: a login or password and `auth` verbatim, all others as JSON.
 
-    `auth` and lists of one word may be given bare. Raises ValueError.
+    Raises ValueError.
     """
     if name in ("user", "password", "auth"):
         return text

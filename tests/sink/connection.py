@@ -138,12 +138,14 @@ class Connection(SMTP):
 
     async def wait(self, stage: str) -> None:
         await asyncio.sleep(self.behaviour.delay.get(stage, 0))
-        while stage in self.behaviour.hang:
-            if self.seen.hanging is None:
-                self.seen.hanging = stage
-                self.owner.store.event("hang", session=self.seen.id, stage=stage)
-            await self.owner.behaviour_changed()
-        self.seen.hanging = None
+        try:
+            while stage in self.behaviour.hang:
+                if self.seen.hanging is None:
+                    self.seen.hanging = stage
+                    self.owner.store.event("hang", session=self.seen.id, stage=stage)
+                await self.owner.behaviour_changed()
+        finally:
+            self.seen.hanging = None
 
     def drop(self, stage: str) -> None:
         if stage in self.behaviour.drop:

@@ -70,7 +70,7 @@ class Sink:
         self._thread.start()
         if not self._started.wait(_START_DEADLINE):
             raise RuntimeError("the sink's event loop did not start")
-        self.store.event("listening", ports=self.ports, behaviour=self.behaviour.as_json())
+        self.store.event("listening", ports=self.ports, behaviour=self.behaviour.for_the_log())
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -95,7 +95,7 @@ class Sink:
         await self._wake.wait()
 
     def _announce(self) -> Behaviour:
-        self.store.event("behaviour", **self.behaviour.as_json())
+        self.store.event("behaviour", **self.behaviour.for_the_log())
         self._loop.call_soon_threadsafe(self._wake_all)
         return self.behaviour
 

@@ -174,6 +174,24 @@ def test_the_implicit_tls_port_is_encrypted_from_the_first_byte(
     assert (message.listener, message.tls, message.user) == ("smtps", "TLSv1.3", "bob")
 
 
+def test_a_client_that_distrusts_the_certificate_is_seen_to_give_up(start: StartSink) -> None:
+    sink = start(auth="always")
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    with client(sink) as smtp:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            smtp.starttls(context=stranger)
+        smtp.close()
+
+    sink.store.wait_for(lambda: sink.store.sessions()[0].ended, DEADLINE)
+    [session] = sink.store.sessions()
+    assert session.ended is not None
+    assert [seen.command for seen in session.commands] == ["EHLO", "STARTTLS"]
+    with client(sink) as smtp:
+        send(smtp)
+    assert len(sink.store.messages()) == 1
+
+
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 @pytest.mark.parametrize(
     "password",
