@@ -34,6 +34,10 @@ class Relayhost:
     port: int
     mx: bool
 
+    @property
+    def literal(self) -> bool:
+        return _address(self.host) is not None
+
     def __str__(self) -> str:
         """The next hop for main.cf, always with its port, so that passwords are looked up under one name."""
         name = self.host if self.mx else f"[{self.host}]"

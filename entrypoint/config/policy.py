@@ -128,7 +128,8 @@ def tls_level(settings: Settings) -> str:
     if settings.relayhost_tls_level:
         return settings.relayhost_tls_level
     if settings.relayhost_username or settings.relayhost_ca_file:
-        return "secure"
+        # "secure" also wants the names below the next hop, and an address has none: Postfix would verify nothing.
+        return "verify" if settings.relayhost and settings.relayhost.literal else "secure"
     implicit = settings.relayhost is not None and settings.relayhost.port == TLS_FROM_FIRST_BYTE
     return "encrypt" if implicit else "may"
 

@@ -72,6 +72,14 @@ def _implicit_tls_is_tls(settings: Settings, _: Host) -> Iterator[Problem]:
         )
 
 
+@_rule("RELAYHOST", "RELAYHOST_TLS_LEVEL")
+def _an_address_is_verified_as_one(settings: Settings, _: Host) -> Iterator[Problem]:
+    if settings.relayhost and settings.relayhost.literal and settings.relayhost_tls_level == "secure":
+        yield Problem(
+            "RELAYHOST_TLS_LEVEL", "secure", "must be verify while RELAYHOST is an address and not a name"
+        )
+
+
 @_rule("RELAYHOST_CA_FILE", "RELAYHOST_TLS_LEVEL")
 def _ca_file_is_used(settings: Settings, _: Host) -> Iterator[Problem]:
     if settings.relayhost_ca_file and tls_level(settings) not in ("verify", "secure"):

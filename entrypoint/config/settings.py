@@ -103,7 +103,8 @@ class Settings:
         "`RELAYHOST` (`secure`). `dane`: by the receiver's TLSA records, else as `may`. With a password it must be "
         "`encrypt` (which lowers security: whoever answers gets the password), `verify` or `secure`.",
         parameter="smtp_tls_security_level",
-        shown_default="`secure` with a login or RELAYHOST_CA_FILE, `encrypt` on port 465, else `may`",
+        shown_default="`secure` (`verify` for an address) with a login or `RELAYHOST_CA_FILE`, `encrypt` on port 465, else "
+        "`may`",
     )
     relayhost_ca_file: Certificates | None = _row(
         "Upstream",

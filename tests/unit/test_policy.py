@@ -57,6 +57,7 @@ def test_the_gateways_refusal_says_what_to_set(machine: Host) -> None:
         ({"RELAYHOST": "[h]", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD": "p"}, "secure"),
         ({"RELAYHOST": "[h]:465", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD": "p"}, "secure"),
         ({"RELAYHOST": "[h]", "RELAYHOST_TLS_LEVEL": "none"}, "none"),
+        ({"RELAYHOST": "[192.0.2.1]", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD": "p"}, "verify"),
     ],
 )
 def test_tls_is_as_strict_as_what_it_protects(environ: dict[str, str], level: str, machine: Host) -> None:
