@@ -43,8 +43,8 @@ lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
 test-image: $(BIN)/.ready image sink-image ## tests of the image; one file: make test-image T=tests/image/test_x.py
 	@$(BIN)/python -m pytest $(T)
 
-bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image
-	@$(BIN)/python -m tests.bench
+bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image; options in ARGS, such as ARGS=--help
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 base: ## make sure of the base image: present, pulled, or made from Debian's packages
 	@scripts/base-image
