@@ -9,8 +9,11 @@ from __future__ import annotations
 # pathlib would add 0.9 MB to the keeper, and 4 ms to each Docker health check.
 # ruff: noqa: PTH123
 
-RUNTIME = "/run/postern/etc/postern/runtime.json"
-STATE = "/run/postern/state.json"
+# The tmpfs; below it a generated file has the path that it has in rootfs/.
+CONFIGURATION = "/run/postern"
+RUNTIME = f"{CONFIGURATION}/etc/postern/runtime.json"
+SUPERVISORD_CONF = f"{CONFIGURATION}/etc/supervisor/supervisord.conf"
+STATE = f"{CONFIGURATION}/state.json"
 
 
 def scalar(path: str, name: str) -> str:

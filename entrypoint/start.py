@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import log
+from . import log, runtime
 from .config.problem import MisconfiguredError, Problem
 
 if TYPE_CHECKING:
@@ -18,21 +16,7 @@ if TYPE_CHECKING:
 EX_CONFIG = 78
 """sysexits.h: the configuration is wrong, and a restart would not help. Any other failure is 1."""
 
-CONFIGURATION = Path("/run/postern")
-HOOKS = Path("/docker-entrypoint.d")
-
-
-def run_hooks(directory: Path = HOOKS) -> bool:
-    """Runs the user's executables in the order of their names; the first that fails ends the start."""
-    for hook in sorted(directory.iterdir()) if directory.is_dir() else ():
-        if not hook.is_file() or not os.access(hook, os.X_OK):
-            log.write(f"warning: {hook} is not executable and was not run")
-            continue
-        log.write(f"running {hook}")
-        if status := subprocess.run([str(hook)], check=False).returncode:
-            log.write(f"error: {hook} ended with status {status}: the relay does not start")
-            return False
-    return True
+CONFIGURATION = Path(runtime.CONFIGURATION)
 
 
 def configure(environ: Mapping[str, str]) -> int:
