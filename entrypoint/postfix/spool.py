@@ -66,15 +66,17 @@ def _directory(path: Path, mode: int, owner: str, group: str) -> list[str]:
     try:
         path.mkdir(exist_ok=True)
         found = path.stat()
-        # mode before owner: without CAP_FOWNER only the owner may change a mode.
-        if found.st_mode & 0o7777 != mode:
-            path.chmod(mode)
-        if (found.st_uid, found.st_gid) == (uid, gid):
+        right_owner = (found.st_uid, found.st_gid) == (uid, gid)
+        right_mode = found.st_mode & 0o7777 == mode
+        if right_owner and right_mode:
             return []
         # The files first: a repair that is interrupted is then repeated, as the directory still has its old owner.
-        mended = _give(path, uid) if owner == "postfix" else 0
+        mended = _give(path, uid) if owner == "postfix" and not right_owner else 0
+        if not right_mode:
+            # Only its owner may change a mode: root has no CAP_FOWNER here, so it takes the directory for a moment.
+            os.chown(path, 0, 0)
+            path.chmod(mode)
         os.chown(path, uid, gid)
-        path.chmod(mode)
     except OSError as error:
         raise VolumeError(
             f"{path} cannot be given to {owner} ({error.strerror}): add the capability CHOWN"
