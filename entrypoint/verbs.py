@@ -47,7 +47,8 @@ def _opinion(policy: Policy) -> Iterator[Problem]:
         root = Path(name)
         files = [_elsewhere(file, root) for file in render.files(policy, render.templates(), root)]
         install.install(files, root, tables.compile_table)
-        (root / "spool").mkdir()
+        # Else `postfix check` makes them, and fails: it sets the mode after the owner, which takes CAP_FOWNER.
+        spool.prepare(root / "spool", root / "data")
         directory = root / "etc/postfix"
         faults = commands.configuration_faults(directory) or commands.check(directory)
         yield from blame(faults, policy.settings)
