@@ -47,7 +47,6 @@ def measure(lab: Lab, chosen: Options, samples: Samples) -> None:
     if "tls" in sections:
         with running(lab, who, FAR) as relays:
             bursts(station, relays, Load("tls", FAR, plan.far_bursts, plan.far_messages), samples)
-            latencies(station, relays, Load("tls-latency", FAR, plan.far_bursts, 10), samples)
 
 
 def describe(lab: Lab, chosen: Options, load_before: float, minutes: float) -> str:
@@ -57,10 +56,11 @@ def describe(lab: Lab, chosen: Options, load_before: float, minutes: float) -> s
     settings = "".join(f" With {name}={value}." for name, value in chosen.environment.items())
     return (
         f"`make bench`, {time.strftime('%Y-%m-%d')}, {minutes:.0f} min: {SESSIONS} sessions, {MESSAGE_BYTES // 1000} kB messages, "
-        f"bursts of {plan.burst_messages} ({plan.far_messages} to the distant upstream), a connection for each message; "
+        f"a connection for each message. Medians [quartiles] of {plan.starts} starts, {plan.bursts} bursts of "
+        f"{plan.burst_messages}, {plan.far_bursts} of {plan.far_messages} to the distant upstream, {plan.latencies} rows of "
+        f"{plan.latency_messages} single messages, {plan.idles} idle windows, all images up and in turn. "
         f"{os.cpu_count()} cores shared with source and sink, load {load_before:.1f} before the run; "
-        f"Docker {engine['ServerVersion']}, {engine['Driver']}. Medians of {plan.bursts} turns [quartiles]; "
-        f"all images up, in turn.{settings}\n"
+        f"Docker {engine['ServerVersion']}, {engine['Driver']}.{settings}\n"
     )
 
 

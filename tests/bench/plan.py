@@ -29,8 +29,7 @@ QUICK = Plan(
     burst_messages=600,
     latencies=3,
     latency_messages=20,
-    far_bursts=2,
-    far_messages=100,
+    far_bursts=1,
     idles=1,
 )
 

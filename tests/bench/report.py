@@ -60,7 +60,6 @@ METRICS = (
     Metric("tls-cpu", "tls", "CPU per message, TLS, 40 ms away", "ms", 2),
     Metric("latency-250", "latency", "single message to its 250, p50", "ms", 1, Goal("ratio", at_most=1.0)),
     Metric("latency-sink", "latency", "single message to the sink, p50", "ms", 1, Goal("ratio", at_most=1.0)),
-    Metric("tls-latency-sink", "tls", "the same, TLS, 40 ms away", "ms", 1),
     Metric("memory-pss", "memory", "memory idle, all processes (PSS)", "MB", 1, Goal("value", at_most=36)),
     Metric("memory-anonymous", "memory", "memory idle, anonymous part", "MB", 1, Goal("value", at_most=36)),
     Metric(
