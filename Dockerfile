@@ -1,16 +1,6 @@
 # One vendor for all security fixes: nothing but Debian's packages, no compiler, no second package manager.
 FROM debian:trixie-slim
 
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Postern" \
-      org.opencontainers.image.description="A mail relay in a container: environment variables in, delivered mail out" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.source="https://github.com/postern-relay/postern" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="debian:trixie-slim"
-
 # The numbers are part of the image's promise: a spool written by one version belongs to the next one too. They are
 # made before the packages, which would otherwise take whatever is free.
 RUN groupadd -g 101 postfix && groupadd -g 102 postdrop && groupadd -g 103 postern \
@@ -36,14 +26,26 @@ COPY rootfs /
 COPY entrypoint /usr/lib/postern/entrypoint
 
 # What a template becomes is a link into the one place that is written at start.
-RUN cd / && find etc -name '*.j2' | while read -r template; do \
-      ln -s "/run/postern/${template%.j2}" "/${template%.j2}" || exit 1; \
-    done \
+RUN find /etc -name '*.j2' -exec sh -c 'ln -s "/run/postern${1%.j2}" "${1%.j2}"' - {} \; \
  && postconf -c /usr/share/postfix -d > /usr/lib/postern/parameters 2>/dev/null; test -s /usr/lib/postern/parameters \
+ # Whatever the umask of the checkout: the health server, who is not root, runs from these files.
+ && chmod -R a+rX,go-w /usr/lib/postern /usr/bin/postern /etc/postfix /etc/postern /etc/supervisor \
  && python3 -m compileall -q /usr/lib/postern \
  && mkdir -p /var/lib/postern/postfix /docker-entrypoint.d /run/postern \
  && chown postfix: /var/lib/postern/postfix && chmod 700 /var/lib/postern/postfix \
  && python3 -IS -c 'import sys; sys.path += ["/usr/lib/postern"]; from entrypoint.postfix import spool; spool.prepare()'
+
+# Last, as they change with each commit and what is above does not.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="Postern" \
+      org.opencontainers.image.description="A mail relay in a container: environment variables in, delivered mail out" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="debian:trixie-slim"
 
 VOLUME ["/var/spool/postfix", "/var/lib/postern"]
 EXPOSE 25 587 9154

@@ -11,11 +11,11 @@ export POSTERN_SINK_PORT ?= 8025
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
-CREATED = $(if $(SOURCE_DATE_EPOCH),--build-arg CREATED=$(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y-%m-%dT%H:%M:%SZ))
+SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null),unknown)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test unit lint test-image bench base image sink-image clean \
+.PHONY: help up down test unit lint test-image bench reference base image sink-image clean \
 	need-compose need-ports need-python
 
 help: ## what each target does
@@ -46,12 +46,15 @@ test-image: $(BIN)/.ready image sink-image ## tests of the image; one file: make
 bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image; options in ARGS, such as ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+reference: $(BIN)/.ready ## write the README's settings and the golden configurations anew
+	@$(BIN)/python -m pytest -q tests/unit/test_reference.py tests/unit/test_golden.py --record
+
 base: ## make sure of the base image: present, pulled, or made from Debian's packages
 	@scripts/base-image
 
 image: base ## build postern:latest
 	@echo "building postern:latest (the first time takes about a minute)"
-	@$(DOCKER) build -q -t postern:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) $(CREATED) . >/dev/null
+	@$(DOCKER) build -q -t postern:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) . >/dev/null
 
 sink-image: base ## build postern-sink:latest, the upstream of the dev stack and the tests
 	@echo "building postern-sink:latest"
