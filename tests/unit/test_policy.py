@@ -11,6 +11,8 @@ import trustme
 
 from entrypoint.config import decision, summary
 from entrypoint.config.host import Host
+from entrypoint.config.policy import PROBE_REPLY
+from entrypoint.keeper.stream import MARKER
 
 
 def test_the_connected_networks_are_trusted_but_never_their_gateway(machine: Host) -> None:
@@ -123,3 +125,8 @@ def test_what_lowers_security_is_said_at_every_start(
 ) -> None:
     warnings = summary.warnings(decision.make(environ, None, machine))
     assert any(said in warning for warning in warnings), warnings
+
+
+def test_the_keeper_knows_the_answer_that_the_probe_gets() -> None:
+    """Else each readiness probe would leave a line in the mail log."""
+    assert MARKER.decode() in PROBE_REPLY
