@@ -26,12 +26,15 @@ def check(runtime_file: str = runtime.RUNTIME) -> int:
 
 def _ask(port: int) -> tuple[str, str]:
     connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-    connection.settimeout(_SECONDS)
-    connection.connect(("127.0.0.1", port))
-    connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
     response = b""
-    while data := connection.recv(65536):
-        response += data
+    try:
+        connection.settimeout(_SECONDS)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        while data := connection.recv(65536):
+            response += data
+    finally:
+        connection.close()
     head, _, body = response.decode("utf-8", "replace").partition("\r\n\r\n")
     if not head.startswith("HTTP/1."):
         raise ValueError("the health program closed the connection")

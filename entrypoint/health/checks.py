@@ -71,12 +71,12 @@ def stopping(state_file: str = runtime.STATE) -> list[Check]:
     return []
 
 
-def accepting(listeners: list[Listener], source: str) -> list[Check]:
+def accepting(listeners: list[Listener], source: str, patience: float = PATIENCE) -> list[Check]:
     """One check for each listener, all at once."""
     checks: list[Check | None] = [None] * len(listeners)
 
     def run(index: int) -> None:
-        checks[index] = probe(listeners[index], source)
+        checks[index] = probe(listeners[index], source, patience)
 
     threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(1, len(listeners))]
     for thread in threads:

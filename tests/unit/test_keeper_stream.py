@@ -1,0 +1,120 @@
+"""What of Postfix's log reaches the container's stdout: everything but the readiness probe's own lines."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from entrypoint.keeper import stream, syslog
+from entrypoint.keeper.stream import ProbeFilter, Stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCE = "127.98.67.25"
+PROBE = ProbeFilter(SOURCE)
+START = "Nov 20 11:44:00 relay "
+REJECT = (
+    f"NOQUEUE: reject: RCPT from unknown[{SOURCE}]: 450 4.7.0 <unknown[{SOURCE}]>: Client host rejected: "
+    "readiness probe: no mail is taken from this address; from=<> to=<readiness-probe@relay.example.org> "
+    "proto=ESMTP helo=<localhost>"
+)
+
+
+@pytest.mark.parametrize("tag", ["postfix/smtpd", "postfix/submission/smtpd", "relay-1/587/smtpd"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"connect from unknown[{SOURCE}]",
+        f"connect from localhost[{SOURCE}]",
+        f"disconnect from unknown[{SOURCE}] ehlo=1 mail=1 rcpt=0/1 rset=1 quit=1 commands=4/5",
+        REJECT,
+    ],
+)
+def test_a_probe_that_succeeds_leaves_nothing_in_the_log(tag: str, text: str) -> None:
+    assert PROBE.without_probe(f"{START}{tag}[71]: {text}\n".encode()) == b""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"postfix/smtpd[71]: lost connection after RCPT from unknown[{SOURCE}]",
+        f"postfix/smtpd[71]: timeout after CONNECT from unknown[{SOURCE}]",
+        f"postfix/smtpd[71]: warning: connect from unknown[{SOURCE}]",
+        f"postfix/smtpd[71]: NOQUEUE: reject: RCPT from unknown[{SOURCE}]: 451 4.3.0 <a@b>: Temporary lookup failure; "
+        "from=<> to=<a@b> proto=ESMTP helo=<readiness probe>",
+        f"postfix/smtpd[71]: NOQUEUE: reject: MAIL from unknown[{SOURCE}]: 452 4.3.1 Insufficient system storage",
+        f"postfix/smtpd[71]: 4jWDwK3Lkcz6XC3: client=unknown[{SOURCE}]",
+        f"postfix/anvil[72]: statistics: max connection rate 1/60s for (smtp:[{SOURCE}])",
+        f"postfix/smtp[73]: connect from unknown[{SOURCE}]",
+        "postfix/smtpd[71]: connect from unknown[127.98.67.251]",
+        "postfix/smtpd[71]: connect from unknown[10.1.2.3]",
+        f"postfix/smtpd[71]: disconnect from x[10.1.2.3] helo=<[{SOURCE}]>",
+        f"postfix/cleanup[74]: 4jWDwK3Lkcz6XC3: message-id=<x[9]: connect from unknown[{SOURCE}]>",
+    ],
+)
+def test_any_other_line_stays_visible(line: str) -> None:
+    data = f"{START}{line}\n".encode()
+    assert PROBE.without_probe(data) == data
+
+
+def test_lines_around_the_probe_keep_their_order() -> None:
+    lines = [f"{START}postfix/qmgr[1]: {n}: removed\n" for n in range(3)]
+    probe = f"{START}postfix/smtpd[71]: connect from unknown[{SOURCE}]\n"
+    assert (
+        PROBE.without_probe((lines[0] + probe + lines[1] + probe + lines[2]).encode())
+        == "".join(lines).encode()
+    )
+
+
+def written(tmp_path: Path, pieces: list[bytes]) -> bytes:
+    path = tmp_path / "out"
+    out = os.open(path, os.O_WRONLY | os.O_CREAT)
+    log = Stream(out, PROBE)
+    for piece in pieces:
+        log.feed(piece)
+    log.flush()
+    os.close(out)
+    return path.read_bytes()
+
+
+def test_a_line_that_comes_in_pieces_is_one_line(tmp_path: Path) -> None:
+    probe = f"{START}postfix/smtpd[71]: connect from unknown[{SOURCE}]\n".encode()
+    data = b"one\ntwo\n" + probe + b"three\n"
+    assert written(tmp_path, [data[i : i + 1] for i in range(len(data))]) == b"one\ntwo\nthree\n"
+
+
+def test_the_last_line_is_written_even_without_its_line_break(tmp_path: Path) -> None:
+    assert written(tmp_path, [b"one\nlast words"]) == b"one\nlast words\n"
+
+
+def test_endless_output_without_a_line_break_does_not_fill_the_memory(tmp_path: Path) -> None:
+    piece = b"x" * 10_000
+    out = written(tmp_path, [piece] * 100)
+    assert out.replace(b"\n", b"") == piece * 100
+    assert max(map(len, out.split(b"\n"))) <= stream.LONGEST + len(piece)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (
+            b"<18>Nov 20 11:44:00 postfix/master[9]: fatal: bind: in use",
+            "postfix/master[9]: fatal: bind: in use",
+        ),
+        (b"<18>Nov  2 11:44:00 saslauthd[9]: hello\n", "saslauthd[9]: hello"),
+        (b"<14>tag: no time", "tag: no time"),
+        (b"no priority", "no priority"),
+        (b"<x>odd", "<x>odd"),
+        (
+            b"<14>a\nNov 20 11:44:00 h postfix/qmgr[1]: forged\0",
+            "a Nov 20 11:44:00 h postfix/qmgr[1]: forged?",
+        ),
+    ],
+)
+def test_a_syslog_message_becomes_one_line_of_our_form(message: bytes, text: str) -> None:
+    line = syslog.line(message, 0.0).decode()
+    assert line.endswith(f" {os.uname().nodename.partition('.')[0]} {text}\n")
+    assert line.count("\n") == 1

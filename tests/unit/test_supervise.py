@@ -1,0 +1,147 @@
+"""supervisord in our process, with small programs in the place of keeper and health."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("supervisor", reason="supervisor is a Debian package in the image")
+
+ROOT = Path(__file__).parents[2]
+RUN = "import sys; from entrypoint.supervise import supervise; sys.exit(supervise(sys.argv[1]))"
+CONFIGURATION = """
+[supervisord]
+logfile = /dev/null
+pidfile = /dev/null
+nocleanup = true
+minfds = 64
+minprocs = 1
+
+[program:health]
+priority = 10
+command = /bin/sh -c "trap 'echo health ends; exit' TERM; echo health runs; while :; do sleep 0.01; done"
+startsecs = 0
+stdout_logfile = NONE
+stdout_events_enabled = true
+
+[program:keeper]
+priority = 20
+command = /bin/sh -c "{keeper}"
+autorestart = true
+startsecs = {startsecs}
+startretries = 0
+stdout_logfile = NONE
+stdout_events_enabled = true
+stderr_logfile = NONE
+stderr_events_enabled = true
+"""
+STAYS = "trap 'echo keeper ends; exit' TERM; echo keeper runs; while :; do sleep 0.01; done"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    starter = Starter(tmp_path)
+    yield starter
+    if starter.process:
+        starter.process.kill()
+        starter.process.communicate()
+
+
+class Starter:
+    """Runs supervise() in a process of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "supervisord.conf"
+        self.process: subprocess.Popen[str] | None = None
+
+    def __call__(self, keeper: str, startsecs: int = 0) -> subprocess.Popen[str]:
+        self._path.write_text(CONFIGURATION.format(keeper=keeper, startsecs=startsecs))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(self._path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "TZ": "UTC", "RELAYHOST_PASSWORD": "secret"},
+        )
+        return self.process
+
+
+def until(process: subprocess.Popen[str], *texts: str) -> list[str]:
+    """The lines up to the one with which each text has been seen."""
+    assert process.stdout
+    missing, lines = set(texts), []
+    for line in process.stdout:
+        lines.append(line.strip())
+        missing -= {text for text in missing if text in line}
+        if not missing:
+            return lines
+    raise AssertionError(f"ended without {missing}: {lines}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_is_clean_quick_and_ends_the_keeper_first(start: Starter, number: signal.Signals) -> None:
+    process = start(STAYS)
+    until(process, "keeper runs", "health runs")
+    begun = time.monotonic()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert time.monotonic() - begun < 0.9, "each step waits for supervisord's poll"
+    assert f"received {number.name}: stopping" in out
+    assert out.index("keeper ends") < out.index("health ends")
+
+
+def test_a_program_that_cannot_start_ends_everything_with_1_and_a_reason(start: Starter) -> None:
+    process = start("exit 3", startsecs=1)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "warning: exited: keeper (exit status 3; not expected)" in out
+    assert "error: keeper fails again and again: Postfix does not run" in out
+    assert "health ends" in out
+
+
+def test_a_program_that_dies_is_started_again_at_once(start: Starter) -> None:
+    process = start("echo keeper runs; kill -9 $$$$".replace("$$$$", "$$"))
+    until(process, "keeper runs")
+    until(process, "keeper runs")
+
+
+def test_sighup_changes_nothing(start: Starter) -> None:
+    process = start(STAYS)
+    until(process, "keeper runs", "health runs")
+    process.send_signal(signal.SIGHUP)
+    until(process, "ignored SIGHUP")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=10)
+    assert out.count("keeper ends") == 1
+    assert process.returncode == 0
+
+
+def test_programs_get_no_setting_and_no_password(start: Starter) -> None:
+    process = start("/usr/bin/env; echo keeper runs; exec sleep 100")
+    names = {line.partition("=")[0] for line in until(process, "keeper runs")}
+    assert "TZ" in names
+    assert not names & {"RELAYHOST_PASSWORD", "HOME"}
+
+
+def test_last_words_on_stderr_become_log_lines(start: Starter) -> None:
+    process = start("echo 'Traceback: boom' >&2; exec sleep 100")
+    assert " postern/keeper[" in until(process, ": error: Traceback: boom")[-1]
+
+
+def test_a_configuration_that_is_none_ends_with_1(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "none.conf")], cwd=ROOT, capture_output=True, check=False
+    )
+    assert run.returncode == 1
