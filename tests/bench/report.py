@@ -11,6 +11,9 @@ from .stats import Spread, noise, ratios, spread
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 HEADINGS = ("", "bare Postfix", "Postern", "ratio", "bare to itself", "goal", "met")
 
+# Bare that differs from itself by more than this shows a machine too busy for a verdict.
+NOISY = 0.1
+
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 
 
@@ -94,6 +97,8 @@ def row(metric: Metric, by: Mapping[str, Sequence[float]]) -> tuple[str, ...]:
     if metric.goal:
         judged = shown[metric.goal.of]
         goal, met = metric.goal.text(metric.unit), metric.goal.judge(judged) if judged else "?"
+        if metric.goal.of == "ratio" and control and abs(control.median - 1) > NOISY:
+            met += ", but noisy"
         if metric.goal.of == "difference":
             compared, noisy = f"{difference.median:+.{metric.digits}f} {metric.unit}", ""
     return (metric.title, _value(bare, metric), _value(ours, metric), compared, noisy, goal, met)

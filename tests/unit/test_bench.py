@@ -81,6 +81,10 @@ def test_a_row_shows_both_sides_their_ratio_the_noise_and_the_goal() -> None:
     assert cells[5:] == ("≤ 1.5 ×", "yes")
 
 
+def test_a_verdict_says_so_when_bare_differs_from_itself() -> None:
+    assert row(METRICS[0], {"bare": [1, 1], "control": [1.2, 1.2], "ours": [1, 1]})[-1] == "yes, but noisy"
+
+
 def test_the_image_size_is_held_to_the_difference_and_not_to_the_ratio() -> None:
     size = next(metric for metric in METRICS if metric.key == "size")
     assert row(size, {"bare": [170], "control": [170], "ours": [235]})[-1] == "no"
