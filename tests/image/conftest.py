@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 from tests.image.engine import Engine, UnavailableError
-from tests.image.relay import Relay
+from tests.image.relay import Environment, Relay
 from tests.image.sink import Sink
 from tests.image.stations import Client, NameServer, Stranger
 from tests.image.tls import OTHER_NAME, SINK_NAMES, Certificates
@@ -49,8 +49,8 @@ def pytest_runtest_makereport(
 
 
 def _log(container: Container, since: float) -> str:
-    """In whole seconds, as the engine counts."""
-    return container.logs(since=int(since), timestamps=False).decode(errors="replace")
+    # The engine takes whole seconds: a line of the test before may be among them.
+    return container.logs(since=int(since)).decode(errors="replace")
 
 
 @pytest.fixture(scope="session")
@@ -102,9 +102,19 @@ def relay(_relay: Relay, sink: Sink) -> Relay:
 @pytest.fixture
 def start_relay(docker: Engine, network: Network, sink: Sink) -> Iterator[StartRelay]:
     """Starts a relay for one test; see `Relay`. `wait=False` for those that must not become ready."""
+    yield from _starter(docker, network)
+
+
+@pytest.fixture(scope="module")
+def start_shared_relay(docker: Engine, network: Network, _sink: Sink) -> Iterator[StartRelay]:
+    """The same for the tests of one file: for fixtures that several claims about one configuration share."""
+    yield from _starter(docker, network)
+
+
+def _starter(docker: Engine, network: Network) -> Iterator[StartRelay]:
     started: list[Relay] = []
 
-    def start(env: dict[str, str | None] | None = None, *, wait: bool = True, **options: Any) -> Relay:
+    def start(env: Environment | None = None, *, wait: bool = True, **options: Any) -> Relay:
         made = Relay(docker, options.pop("network", network), env, **options)
         started.append(made)
         if wait:
@@ -150,5 +160,5 @@ def start_names(docker: Engine, network: Network) -> Iterator[Callable[..., Name
 @pytest.fixture(scope="session")
 def shell(docker: Engine, network: Network, certificates: Certificates) -> Relay:
     """The image with nothing running in it: for the verbs that judge an environment, each given with the command."""
-    env: dict[str, str | None] = {"MYHOSTNAME": None, "RELAYHOST": None, "TRUST_GATEWAY": None}
+    env: Environment = {"MYHOSTNAME": None, "RELAYHOST": None, "TRUST_GATEWAY": None}
     return Relay(docker, network, env, command=["sleep", "infinity"], volumes=certificates.mount, ports=())
