@@ -44,6 +44,8 @@ def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
         _writable(volume)
     for name, (mode, owner, group) in _DIRECTORIES.items():
         said += _directory(spool / name, mode, owner, group)
+    # Postfix's user must get through to its own, whoever owned a mounted directory.
+    said += _directory(data, 0o755, "root", "root")
     said += _directory(data / "postfix", 0o700, "postfix", "root")
     return said
 
