@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from docker.types import IPAMConfig, IPAMPool
 RELAY = os.environ.get("POSTERN_IMAGE", "postern:latest")
 SINK = "postern-sink:latest"
 TOOLS = "postern-test-tools:latest"
+_CALLED = {RELAY: "relay", SINK: "sink", TOOLS: "tools"}
 
 LABEL = "org.postern.test"
 # The process that started it: what a killed test run left behind is found, and removed, by the next one.
@@ -44,7 +44,7 @@ class Result:
 class Engine:
     def __init__(self) -> None:
         self.client = _connect()
-        for image in (RELAY, SINK, TOOLS):
+        for image in _CALLED:
             _demand(self.client, image)
         self._remove_leftovers()
         self._labels = {LABEL: "1", _OWNER: f"{os.uname().nodename}/{os.getpid()}"}
@@ -58,7 +58,7 @@ class Engine:
         if network is not None:
             endpoint = self.client.api.create_endpoint_config(aliases=list(aliases))
             options |= {"network": network.name, "networking_config": {network.name: endpoint}}
-        name = f"postern-test-{re.split('[-:]', image)[-2]}-{secrets.token_hex(3)}"
+        name = f"postern-test-{_CALLED[image]}-{secrets.token_hex(3)}"
         container = self.client.containers.create(image, name=name, labels=self._labels, **options)
         self.containers.append(container)
         container.start()
@@ -81,9 +81,14 @@ class Engine:
 
     def remove(self, *things: Container | Network | Volume) -> None:
         for thing in things:
-            if isinstance(thing, Container):
+            if isinstance(thing, Container) and thing in self.containers:
                 self.containers.remove(thing)
             _remove(thing)
+
+    def remove_with_all_on_it(self, network: Network) -> None:
+        mine = {container.id: container for container in self.containers}
+        network.reload()
+        self.remove(*(mine[c.id] for c in network.containers if c.id in mine), network)
 
     def remove_all(self) -> None:
         self.containers.clear()

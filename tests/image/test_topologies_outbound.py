@@ -181,10 +181,8 @@ class TestO5NullClient:
     @pytest.fixture(autouse=True)
     def _nothing_was_delivered(self, relay: Relay) -> Iterator[None]:
         yield
-        found = relay.exec(
-            "find", "/var/mail", "/var/spool/mail", "/root", "/home", "-type", "f", "-newer", "/proc/1"
-        )
-        assert [line for line in found.lines if "No such file" not in line] == []
+        found = relay.exec("find", "/var/mail/", "/var/spool/mail/", "/home", "-type", "f")
+        assert (found.status, found.output) == (0, "")
 
     def test_no_service_delivers_locally(self, relay: Relay) -> None:
         services = relay.services()
