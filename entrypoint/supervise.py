@@ -93,6 +93,18 @@ class _Options(ServerOptions):  # type: ignore[misc]
     def write_pidfile(self) -> None:
         """Nobody reads it."""
 
+    def fork(self) -> int:
+        # Until it becomes its program, the child has our handlers: they would swallow a stop that comes so early,
+        # and the container would wait for stopwaitsecs.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        pid: int = super().fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            for number in _STOP:
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+        return pid
+
     def execve(self, filename: str, argv: list[str], env: dict[str, str]) -> None:
         # The settings, passwords among them, have become files; nothing that listens to a network gets them.
         super().execve(filename, argv, {name: env[name] for name in _PASSED if name in env})

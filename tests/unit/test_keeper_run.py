@@ -55,9 +55,14 @@ class Running:
         )
 
     def state(self) -> dict[str, int]:
-        path = self.directory / "state.json"
-        state: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            state: dict[str, int] = json.loads((self.directory / "state.json").read_text())
+        except FileNotFoundError:
+            return {}
         return state
+
+    def until_noted(self) -> None:
+        wait("state.json", lambda: bool(self.state()))
 
     def until(self, marker: str) -> None:
         """Wait until the stand-in has made a file of this name."""
@@ -80,9 +85,10 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     for running in started:
         group = running.state().get("master")
         running.process.kill()
-        running.process.communicate()
+        # Its pipe is closed by the group's end, so that comes first.
         if group:
             master.send(group, signal.SIGKILL)
+        running.process.communicate()
 
 
 def test_no_line_of_sixty_thousand_is_lost_when_master_ends_right_after_them(
@@ -95,8 +101,11 @@ def test_no_line_of_sixty_thousand_is_lost_when_master_ends_right_after_them(
 
 
 def test_a_stop_ends_postfix_and_loses_no_line_of_its_end(run: Callable[..., Running]) -> None:
-    keeper = run("#!/bin/sh\ntrap 'seq 5000; exit' TERM\n>ready\nwhile :; do sleep 0.01; done\n")
+    keeper = run(
+        "#!/bin/sh\ntrap 'seq 5000; exit' TERM\n>ready\nfor i in 1 2 3 4 5 6 7 8 9; do sleep 1; done\n"
+    )
     keeper.until("ready")
+    keeper.until_noted()
     assert set(keeper.state()) == {"keeper", "master", "stopping"}
     keeper.process.send_signal(signal.SIGTERM)
     assert keeper.end() == (0, [str(n) for n in range(1, 5001)])
@@ -104,14 +113,16 @@ def test_a_stop_ends_postfix_and_loses_no_line_of_its_end(run: Callable[..., Run
 
 
 def test_what_ignores_the_stop_is_killed(run: Callable[..., Running]) -> None:
-    keeper = run("#!/bin/sh\ntrap '' TERM\n>ready\nwhile :; do sleep 0.01; done\n", patience=0.1)
+    keeper = run(
+        "#!/bin/sh\ntrap '' TERM\n>ready\nfor i in 1 2 3 4 5 6 7 8 9; do sleep 1; done\n", patience=0.1
+    )
     keeper.until("ready")
     keeper.process.send_signal(signal.SIGTERM)
     assert keeper.end()[0] == 0
 
 
 def test_children_of_a_dead_master_are_ended_since_they_hold_the_ports(run: Callable[..., Running]) -> None:
-    keeper = run("#!/bin/sh\nsleep 1000 & echo $! >child.new; mv child.new child\nkill -9 $$\n")
+    keeper = run("#!/bin/sh\nsleep 30 & echo $! >child.new; mv child.new child\nkill -9 $$\n")
     keeper.until("child")
     status, lines = keeper.end()
     child = int((keeper.directory / "child").read_text())
@@ -139,8 +150,9 @@ def test_postfix_gets_the_time_zone_but_no_setting_and_no_password(run: Callable
 
 
 def test_what_a_killed_keeper_left_is_ended_before_the_next_start(run: Callable[..., Running]) -> None:
-    first = run("#!/bin/sh\nsleep 1000 &\n>ready\nwait\n")
+    first = run("#!/bin/sh\nsleep 30 &\n>ready\nwait\n")
     first.until("ready")
+    first.until_noted()
     old = first.state()["master"]
     first.process.kill()
     # Master too: only what it had started is left, and holds the ports.

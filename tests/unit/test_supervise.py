@@ -29,7 +29,7 @@ minprocs = 1
 
 [program:health]
 priority = 10
-command = /bin/sh -c "trap 'echo health ends; exit' TERM; echo health runs; while :; do sleep 0.01; done"
+command = /bin/sh -c "trap 'kill $!; echo health ends; exit' TERM; echo health runs; sleep 30 & wait"
 startsecs = 0
 stdout_logfile = NONE
 stdout_events_enabled = true
@@ -45,16 +45,17 @@ stdout_events_enabled = true
 stderr_logfile = NONE
 stderr_events_enabled = true
 """
-STAYS = "trap 'echo keeper ends; exit' TERM; echo keeper runs; while :; do sleep 0.01; done"
+STAYS = "trap 'kill $!; echo keeper ends; exit' TERM; echo keeper runs; sleep 30 & wait"
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Starter]:
     starter = Starter(tmp_path)
     yield starter
-    if starter.process:
-        starter.process.kill()
-        starter.process.communicate()
+    # A supervisord that were killed would leave its programs running for ever.
+    if starter.process and starter.process.poll() is None:
+        starter.process.terminate()
+        starter.process.communicate(timeout=10)
 
 
 class Starter:
@@ -102,6 +103,14 @@ def test_a_stop_is_clean_quick_and_ends_the_keeper_first(start: Starter, number:
     assert out.index("keeper ends") < out.index("health ends")
 
 
+def test_a_stop_that_comes_while_programs_are_being_started_is_not_lost(start: Starter) -> None:
+    process = start("exec sleep 30")
+    until(process, "health runs")
+    process.terminate()
+    process.communicate(timeout=5)
+    assert process.returncode == 0
+
+
 def test_a_program_that_cannot_start_ends_everything_with_1_and_a_reason(start: Starter) -> None:
     process = start("exit 3", startsecs=1)
     out, _ = process.communicate(timeout=10)
@@ -129,14 +138,14 @@ def test_sighup_changes_nothing(start: Starter) -> None:
 
 
 def test_programs_get_no_setting_and_no_password(start: Starter) -> None:
-    process = start("/usr/bin/env; echo keeper runs; exec sleep 100")
+    process = start("/usr/bin/env; echo keeper runs; exec sleep 30")
     names = {line.partition("=")[0] for line in until(process, "keeper runs")}
     assert "TZ" in names
     assert not names & {"RELAYHOST_PASSWORD", "HOME"}
 
 
 def test_last_words_on_stderr_become_log_lines(start: Starter) -> None:
-    process = start("echo 'Traceback: boom' >&2; exec sleep 100")
+    process = start("echo 'Traceback: boom' >&2; exec sleep 30")
     assert " postern/keeper[" in until(process, ": error: Traceback: boom")[-1]
 
 
