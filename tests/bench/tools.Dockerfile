@@ -1,4 +1,5 @@
 # The station beside the relays under test: Postfix's own load generator and sink, and a Python to run them by.
+# hadolint ignore=DL3006  # made from the file beside this one, never pulled
 FROM postern-bench-bare
 
 RUN apt-get update \
