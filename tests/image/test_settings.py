@@ -174,6 +174,20 @@ def test_a_relay_without_a_name_uses_its_containers_and_warns(start_relay: Start
     assert sink.mail(to)[0].helo == "box"
 
 
+def test_a_start_and_an_ordinary_mail_leave_no_warning_in_the_log(
+    start_relay: StartRelay, client: Client, network: Network, sink: Sink
+) -> None:
+    """A warning that is always there teaches its readers to overlook the others."""
+    relay = start_relay({"TRUST_GATEWAY": None})
+    sent = client.swaks(engine.address(relay.container, network), to := someone())
+    assert sent.status == 0, sent.output
+    assert sink.mail(to)[0].tls
+    relay.logged(": removed$")
+    warnings = [line for line in relay.logs().splitlines() if re.search("warning|error|fatal|panic", line)]
+    assert len(warnings) == 1, warnings
+    assert "may not send: mail from the host itself" in warnings[0]
+
+
 @pytest.fixture
 def hooks(tmp_path: Path) -> Callable[..., dict[str, dict[str, str]]]:
     """Puts scripts into /docker-entrypoint.d; returns the mount."""
