@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 # pathlib would add 0.9 MB to PID 1.
 # ruff: noqa: PTH100, PTH120
 
-# What the long-running programs may know of the container's environment; the rest may hold secrets.
-INHERITED = ("HOME", "LANG", "PATH", "TZ")
-
 
 def main() -> NoReturn:
     verb, *arguments = sys.argv[1:] or ["run"]
@@ -31,7 +28,7 @@ def main() -> NoReturn:
 def run(_: list[str]) -> int:
     """Starts the relay and stays until it ends: 0 after a stop, 78 for a wrong configuration, 1 for a failure."""
     # PID 1 ignores signals that it has no handler for: a stop during the start would wait for the engine's kill.
-    for stop in (signal.SIGTERM, signal.SIGINT):
+    for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(stop, lambda *_: os._exit(0))
     from entrypoint import hooks, runtime
 
@@ -44,8 +41,6 @@ def run(_: list[str]) -> int:
 
     if status := os.waitstatus_to_exitcode(os.waitpid(configuring, 0)[1]):
         return status if status > 0 else 1
-    for name in set(os.environ) - {*INHERITED}:
-        del os.environ[name]
     return supervise(runtime.SUPERVISORD_CONF)
 
 

@@ -1,5 +1,4 @@
-"""
-What /proc says about processes. Only /proc/PID/stat is read: it is open to every user, and the name in it
+"""What /proc says about processes. Only /proc/PID/stat is read: it is open to every user, and the name in it
 protects against a pid that was given to another program since it was noted down (proc_pid_stat(5)).
 """
 

@@ -1,5 +1,4 @@
-"""
-What the start leaves for the long-running programs, and what they leave for each other.
+"""What the start leaves for the long-running programs, and what they leave for each other.
 
 `runtime.json` is rendered once, by the entrypoint; `state.json` is the keeper's, for the health program.
 """
@@ -17,8 +16,7 @@ STATE = f"{CONFIGURATION}/state.json"
 
 
 def scalar(path: str, name: str) -> str:
-    """
-    One top-level number or string of a file that we ourselves rendered.
+    """One top-level number or string of a file that we ourselves rendered.
 
     The keeper and the `health` verb need a single value each, and the json module costs 0.6 MB and 4 ms, the
     latter at each Docker health check. Raises OSError (no file) or ValueError (no such name).

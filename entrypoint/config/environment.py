@@ -41,8 +41,7 @@ class _Reading:
 
 
 def read(environ: Mapping[str, str], known_parameters: Mapping[str, str] | None = None) -> Settings:
-    """
-    The settings in `environ`.
+    """The settings in `environ`.
 
     `known_parameters` are Postfix's own, with their defaults (`postconf -d`); without it their names and types go
     unchecked, which is for machines without Postfix. Raises IncompleteError with all problems.

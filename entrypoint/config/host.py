@@ -1,5 +1,4 @@
-"""
-What the configuration must know of the machine it is made for: its name, its networks, who stands at their edge.
+"""What the configuration must know of the machine it is made for: its name, its networks, who stands at their edge.
 
 The kernel's own tables are read as text (proc(5)), so that tests give them as text too.
 """

@@ -1,5 +1,4 @@
-"""
-POSTFIX_<parameter> and POSTFIXMASTER_<service>__<type>: Postfix's own names, checked where Postfix does not.
+"""POSTFIX_<parameter> and POSTFIXMASTER_<service>__<type>: Postfix's own names, checked where Postfix does not.
 
 Postfix reads a mistyped restriction, a missing table or a number with a unit only when mail needs it, and then
 defers or drops the session (the table in postconf(5) is not enforced at start). So what can be known before is.
@@ -145,8 +144,7 @@ _TABLE = re.compile(r"\b(?:proxy:)?([a-z]+):(/[^\s,{}]+)")
 def read(
     environ: dict[str, str], known: Mapping[str, str] | None, problems: list[Problem]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """
-    Takes both families out of `environ`: parameters by name, master.cf lines by "service/type".
+    """Takes both families out of `environ`: parameters by name, master.cf lines by "service/type".
 
     `known` maps every parameter of this Postfix to its default; None leaves names and types unchecked.
     """

@@ -1,5 +1,4 @@
-"""
-Settings and the machine become decisions: ordered lists that answer an auditor's questions.
+"""Settings and the machine become decisions: ordered lists that answer an auditor's questions.
 
 Who may send, through which door, to where, as whom, over which TLS. Contradictions between settings and open
 relays are refused here. Everything is a pure function; templates print what stands in Policy and decide nothing.

@@ -1,5 +1,4 @@
-"""
-The settings: one field declares one, and everything else about it is derived from that field.
+"""The settings: one field declares one, and everything else about it is derived from that field.
 
 The variable's name is the field's name in capitals. From the same row come the `_FILE` twin, the error texts,
 the other spelling `POSTFIX_<parameter>`, the README's reference, and the check that compose files use only names

@@ -22,8 +22,7 @@ def known_parameters(file: Path = PARAMETERS) -> dict[str, str] | None:
 
 
 def configuration_faults(directory: Path) -> list[str]:
-    """
-    What `postconf -n` and `-M` have to say of the configuration in a directory; nothing when all is well.
+    """What `postconf -n` and `-M` have to say of the configuration in a directory; nothing when all is well.
 
     They exit 0 on much that matters (an unknown parameter, for one), so any word on stderr counts.
     """

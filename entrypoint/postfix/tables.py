@@ -13,8 +13,7 @@ _MAP_SIZE = 16 * 1024 * 1024
 
 
 def compile_table(path: Path, table: Table) -> None:
-    """
-    Writes `path`.lmdb, readable by root alone: Postfix opens it before it gives up its rights.
+    """Writes `path`.lmdb, readable by root alone: Postfix opens it before it gives up its rights.
 
     postmap(1) would trim the white space at the end of a value, and a password may end in a space.
     """
