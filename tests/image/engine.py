@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ RELAY = os.environ.get("POSTERN_IMAGE", "postern:latest")
 SINK = "postern-sink:latest"
 TOOLS = "postern-test-tools:latest"
 _CALLED = {RELAY: "relay", SINK: "sink", TOOLS: "tools"}
+_BUILT_BY = {RELAY: "make image", SINK: "make sink-image", TOOLS: "make tools-image"}
 
 LABEL = "org.postern.test"
 # The process that started it: what a killed test run left behind is found, and removed, by the next one.
@@ -149,17 +152,21 @@ def _connect() -> docker.DockerClient:
         client = docker.from_env(timeout=120)
         client.ping()
     except DockerException as error:
-        raise UnavailableError(
-            f"no container engine answers; is it running, may you use it? ({error})"
-        ) from None
-    return client
+        reason = str(error)
+    else:
+        return client
+    # The SDK leaves its socket open when it cannot connect, and pytest would report that instead.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    raise UnavailableError(f"no container engine answers; is it running, may you use it? ({reason})")
 
 
 def _demand(client: docker.DockerClient, image: str) -> None:
     try:
         client.images.get(image)
     except ImageNotFound:
-        raise UnavailableError(f"there is no image {image}: `make image` builds it") from None
+        raise UnavailableError(f"there is no image {image}: `{_BUILT_BY[image]}` builds it") from None
 
 
 def _remove(thing: Container | Network | Volume) -> None:
