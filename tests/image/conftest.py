@@ -1,5 +1,4 @@
-"""
-Fixtures for tests of the image.
+"""Fixtures for tests of the image.
 
 Prefer `relay`, which is shared by all tests of a worker and has nothing special: every `start_relay` starts a
 container. A test that lets the sink misbehave needs a relay of its own, as Postfix would hold the shared one's later

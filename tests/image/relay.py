@@ -39,8 +39,7 @@ def someone(domain: str = "example.org") -> str:
 
 
 class Relay:
-    """
-    `env` is added to what every test needs; None takes a variable out.
+    """`env` is added to what every test needs; None takes a variable out.
 
     `ports` are the container's ports that the test host speaks to; further options are those of `docker run`.
     """

@@ -31,8 +31,7 @@ class Client:
 
 
 class Stranger(Client):
-    """
-    A client with a public address, beside the relay in its network namespace.
+    """A client with a public address, beside the relay in its network namespace.
 
     A routed network would be nearer to life, but engines differ in what they let through and in whose name.
     """

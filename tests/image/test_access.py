@@ -1,5 +1,4 @@
-"""
-Who may send (row C1): by default the networks the relay is connected to, without the gateway strangers stand behind.
+"""Who may send (row C1): by default the networks the relay is connected to, without the gateway strangers stand behind.
 
 What the wrong client is told is a promise: monitoring greps for the code, and people read the rest.
 """

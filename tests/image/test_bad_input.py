@@ -1,5 +1,4 @@
-"""
-Every mistake is named before the first mail, all of them at once, and never with a secret in the text.
+"""Every mistake is named before the first mail, all of them at once, and never with a secret in the text.
 
 A relay that starts although it was misunderstood loses mail or takes in strangers' mail, and nobody looks.
 """

@@ -1,5 +1,4 @@
-"""
-The relay needs little, says what it lacks, and keeps secrets to itself.
+"""The relay needs little, says what it lacks, and keeps secrets to itself.
 
 Somebody who tightens a container one turn too far must read which right is missing, not find a relay that takes
 mail and never delivers it.

@@ -1,5 +1,4 @@
-"""
-Stop, restart, recreate, kill: accepted mail is delivered in the end, and nothing of an old configuration remains.
+"""Stop, restart, recreate, kill: accepted mail is delivered in the end, and nothing of an old configuration remains.
 
 A relay's promise is the 250 it gave. People keep it across upgrades, crashes and changes of provider by keeping two
 volumes, so each of these is done here with mail in the queue.

@@ -22,8 +22,7 @@ def until(
     needs: Iterable[Container] = (),
     state: Callable[[], object] | None = None,
 ) -> Result:
-    """
-    The condition's first true value.
+    """The condition's first true value.
 
     Fails at once when one of the containers it `needs` is no longer running, and after `deadline` seconds; `state`
     is asked then, to say how far it came.

@@ -39,7 +39,9 @@ def test_a_hook_without_an_interpreter_is_named(tmp_path: Path, capfd: pytest.Ca
     assert "cannot be run: No such file" in capfd.readouterr().out
 
 
-def test_a_file_that_is_not_executable_is_said_not_to_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_executable_is_said_not_to_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "1").write_text("exit 3")
     assert hooks.run(str(tmp_path))
     assert "was not run" in capfd.readouterr().out
