@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 from docker.models.containers import Container
 
 from tests.image import engine, inside
@@ -124,7 +126,8 @@ def test_a_program_that_dies_again_and_again_ends_the_container_with_1(own: Rela
             return True
         # It may die, and the container with it, between any two of these steps.
         pids = f"grep -sl '^Name:.{name}$' /proc/[0-9]*/status | cut -d/ -f3"
-        own.exec("sh", "-c", f"for pid in $({pids}); do kill -9 $pid; done")
+        with suppress(APIError):
+            own.exec("sh", "-c", f"for pid in $({pids}); do kill -9 $pid; done")
         return "fails again and again" in own.logs()
 
     until("supervisor gives up", kill_it_again, deadline=60, state=own.logs)
