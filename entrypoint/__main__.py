@@ -61,7 +61,7 @@ def _configure() -> int:
 def check(arguments: list[str]) -> int:
     from entrypoint import verbs
 
-    return verbs.check(os.environ, as_json="--json" in arguments)
+    return verbs.check(os.environ, arguments)
 
 
 def render(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tempfile
@@ -19,8 +20,13 @@ from .postfix import commands, spool
 from .start import CONFIGURATION, EX_CONFIG, blame
 
 
-def check(environ: Mapping[str, str], *, as_json: bool) -> int:
+def check(environ: Mapping[str, str], arguments: list[str]) -> int:
     """Every problem with the settings, and Postfix's own opinion of what they become. Nothing is started."""
+    command = argparse.ArgumentParser("postern check", description="every problem with the settings at once")
+    command.add_argument(
+        "--json", action="store_true", help="for programs: {ok, problems: [{setting, value, rule}]}"
+    )
+    as_json = command.parse_args(arguments).json
     try:
         policy = decision.make(environ, commands.known_parameters())
         problems = list(_opinion(policy))
@@ -63,19 +69,22 @@ def _elsewhere(file: render.File | render.Table, root: Path) -> render.File | re
 
 def render_files(environ: Mapping[str, str], arguments: list[str]) -> int:
     """Writes what a start would write below a directory: no root, no Postfix, secrets as stars."""
-    reveal = "--reveal-secrets" in arguments
-    directories = [argument for argument in arguments if not argument.startswith("-")]
-    if len(directories) != 1:
-        print("usage: postern render [--reveal-secrets] DIR")
-        return 2
+    command = argparse.ArgumentParser("postern render", description="write what a start would write")
+    command.add_argument("directory", type=Path)
+    command.add_argument("--reveal-secrets", action="store_true", help="instead of stars")
+    options = command.parse_args(arguments)
     try:
         policy = decision.make(environ, commands.known_parameters())
     except MisconfiguredError as error:
         print("\n".join(map(str, error.problems)))
         return EX_CONFIG
-    target = Path(directories[0])
+    target = options.directory
     for file in render.files(policy, render.templates(), CONFIGURATION):
-        shown = (file.revealed() if reveal else file.masked()) if isinstance(file, render.Table) else file
+        shown = (
+            (file.revealed() if options.reveal_secrets else file.masked())
+            if isinstance(file, render.Table)
+            else file
+        )
         (target / shown.path).parent.mkdir(parents=True, exist_ok=True)
         install.write(target / shown.path, shown)
         print(target / shown.path)
@@ -118,14 +127,17 @@ def probe_upstream(environ: Mapping[str, str], arguments: list[str]) -> int:
     from .probe import probe
     from .probe.upstream import Upstream
 
+    command = argparse.ArgumentParser("postern probe", description="try the upstream without sending mail")
+    command.add_argument("--from", dest="sender", metavar="ADDRESS", help="default: postmaster at MYHOSTNAME")
+    command.add_argument("--to", dest="recipient", metavar="ADDRESS", help="default: the sender")
+    options = command.parse_args(arguments)
     try:
         policy = decision.make(environ, commands.known_parameters())
     except MisconfiguredError as error:
         print("\n".join(map(str, error.problems)))
         return EX_CONFIG
-    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
-    sender = options.get("--from", f"postmaster@{policy.hostname}")
-    recipient = options.get("--to", sender)
+    sender = options.sender or f"postmaster@{policy.hostname}"
+    recipient = options.recipient or sender
     hop = policy.relayhost or Relayhost(recipient.rpartition("@")[2], 25, mx=True)
     ca, login = policy.settings.relayhost_ca_file, policy.credentials
     upstream = Upstream(

@@ -145,6 +145,10 @@ def _refuse_unknown(reading: _Reading) -> None:
 
 def _meant(name: str, names: list[str]) -> str | None:
     """The setting that an unknown name was probably meant to be."""
-    cutoff = 0 if name.startswith(_OUR_PREFIXES) else _RESEMBLANCE
-    cut_short = [n for n in names if "_" in name and n.startswith(f"{name}_")]
-    return next(iter(get_close_matches(name, names, n=1, cutoff=cutoff) or cut_short), None)
+    if near := get_close_matches(name, names, n=1, cutoff=_RESEMBLANCE):
+        return near[0]
+    cut_short = (n for n in names if "_" in name and n.startswith(f"{name}_"))
+    ours = (
+        n for n in names for prefix in _OUR_PREFIXES if name.startswith(prefix) and n.startswith(prefix[:-1])
+    )
+    return next(cut_short, next(ours, None))

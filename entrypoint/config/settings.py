@@ -204,8 +204,9 @@ class Settings:
     smtp_tls_loglevel: int = _row(
         "Operation",
         parsers.log_level,
-        "How much the log says of TLS with upstreams: `0` nothing, `1` a line a connection, `2` to `4` for debugging.",
-        default="1",
+        "How much the log says of TLS with upstreams: `0` a line a connection, `1` the same and more of its cause, `2` "
+        "to `4` for debugging.",
+        default="0",
         parameter="smtp_tls_loglevel",
     )
     health_port: int = _row(

@@ -106,9 +106,10 @@ def probe(listener: Listener, source: str, patience: float = PATIENCE) -> Check:
 class Shared:
     """One set of results for all who ask within a second, so that many probers do not mean many sessions."""
 
-    def __init__(self, measure: Callable[[], list[Check]], seconds: float = 0.9) -> None:
+    def __init__(self, measure: Callable[[], list[Check]], seconds: float = 0.9, failed: float = 0.1) -> None:
         self._measure = measure
-        self._seconds = seconds
+        # Bad news is looked at again sooner: somebody waits for the start to end.
+        self._seconds = {True: seconds, False: failed}
         self._lock = threading.Lock()
         self._at = float("-inf")
         self._checks: list[Check] = []
@@ -116,7 +117,8 @@ class Shared:
     def checks(self) -> list[Check]:
         with self._lock:
             # From the end of the measurement: those who waited for it get it too, even if it took long.
-            if time.monotonic() - self._at > self._seconds:
+            good = all(check.ok for check in self._checks)
+            if time.monotonic() - self._at > self._seconds[good]:
                 self._checks = self._measure()
                 self._at = time.monotonic()
             return self._checks

@@ -83,6 +83,8 @@ def test_kubernetes_service_links_are_no_settings(machine: Host) -> None:
         ("RELAY_HOST", "RELAYHOST"),
         ("RELAYHOST_USER", "RELAYHOST_USERNAME"),
         ("RELAYHOST_PASS", "RELAYHOST_PASSWORD"),
+        ("RELAYHOST_PORT", "RELAYHOST"),
+        ("ALLOWED_SENDER_X", "ALLOWED_SENDER_DOMAINS"),
         ("MYNETWORK", "MYNETWORKS"),
         ("MESSAGE_SIZE", "MESSAGE_SIZE_LIMIT"),
         ("ALLOWED_SENDER_DOMAIN", "ALLOWED_SENDER_DOMAINS"),
