@@ -11,7 +11,8 @@ export POSTERN_SINK_PORT ?= 8025
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
-SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null),unknown)
+# Without the user and token that such an address may hold.
+SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null | sed 's,//[^/]*@,//,'),unknown)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help

@@ -21,7 +21,7 @@ CONFIGURATION = Path(runtime.CONFIGURATION)
 
 def configure(environ: Mapping[str, str]) -> int:
     """Makes the whole configuration from the environment. Returns 0, or the status to exit with; says why."""
-    from . import privileges
+    from . import ports, privileges
     from .config import decision, install, render, summary
     from .postfix import commands, spool, tables
 
@@ -31,6 +31,8 @@ def configure(environ: Mapping[str, str]) -> int:
         return _refuse(map(str, error.problems))
     if lacking := list(privileges.lacking(policy.listeners)):
         return _refuse(lacking)
+    if taken := list(ports.taken(policy.listeners, policy.settings.health_port)):
+        return _refuse(taken, status=1)
     files = render.files(policy, render.templates(), CONFIGURATION)
     try:
         install.install(files, CONFIGURATION, tables.compile_table)
@@ -38,6 +40,7 @@ def configure(environ: Mapping[str, str]) -> int:
         if faults:
             return _refuse(map(str, blame(faults, policy.settings)))
         repaired = spool.prepare()
+        spool.make_due()
     except (OSError, spool.VolumeError) as error:
         return _refuse([str(error)])
     for warning in (*repaired, *commands.repair_queue_names(), *summary.warnings(policy)):
@@ -71,8 +74,8 @@ def _word(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", text) is not None
 
 
-def _refuse(reasons: Iterable[str]) -> int:
+def _refuse(reasons: Iterable[str], status: int = EX_CONFIG) -> int:
     for reason in reasons:
         log.write(f"error: {reason}")
     log.write("error: the relay does not start; no mail was taken")
-    return EX_CONFIG
+    return status

@@ -50,6 +50,16 @@ def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
     return said
 
 
+def make_due(spool: Path = SPOOL) -> None:
+    """Deferred mail is tried at once: whoever restarts a relay has just mended what it waited for.
+
+    qmgr(8) keeps the time of the next try as the file's own, which may be an hour ahead.
+    """
+    for parent, _, names in os.walk(spool / "deferred"):
+        for name in names:
+            os.utime(os.path.join(parent, name))  # noqa: PTH118  # a Path for each of a million files costs seconds
+
+
 def _writable(volume: Path) -> None:
     probe = volume / ".writable"
     try:

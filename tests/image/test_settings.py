@@ -289,3 +289,13 @@ def _greeting(relay: Relay, port: int) -> str:
         code, text = session.connect("127.0.0.1", engine.published(relay.container, port))
         assert code == 220
         return text.decode()
+
+
+def test_mail_without_a_date_or_an_id_gets_both(relay: Relay, sink: Sink) -> None:
+    """Large providers refuse mail without them, and small programs forget them."""
+    with relay.smtp() as session:
+        session.sendmail("app@example.com", [to := someone()], "Subject: bare\r\n\r\nOne line.\r\n")
+    received = sink.mail(to)[0]
+    assert received.header("Message-ID").endswith(f"@{HOSTNAME}>")
+    assert received.header("Date")
+    assert received.header("From") == "app@example.com"
