@@ -27,9 +27,11 @@ COPY entrypoint /usr/lib/postern/entrypoint
 
 # What a template becomes is a link into the one place that is written at start.
 RUN find /etc -name '*.j2' -exec sh -c 'ln -s "/run/postern${1%.j2}" "${1%.j2}"' - {} \; \
- # Every parameter of this Postfix, those derived from our own master.cf (smtp_destination_...) among them.
- && postern render /tmp/rendered && postconf -c /tmp/rendered/etc/postfix -d > /usr/lib/postern/parameters \
- && rm -r /tmp/rendered \
+ # What this Postfix knows. Parameters derived from our own master.cf (smtp_destination_...) are among them.
+ && postern render /tmp/rendered && mkdir /usr/lib/postern/vocabulary \
+ && postconf -c /tmp/rendered/etc/postfix -d > /usr/lib/postern/vocabulary/parameters \
+ && postconf -c /tmp/rendered/etc/postfix -m > /usr/lib/postern/vocabulary/tables \
+ && ls /usr/lib/postfix/sbin > /usr/lib/postern/vocabulary/programs && rm -r /tmp/rendered \
  # Whatever the umask of the checkout: the health server, who is not root, runs from these files.
  && chmod -R a+rX,go-w /usr/lib/postern /usr/bin/postern /etc/postfix /etc/postern /etc/supervisor \
  && python3 -m compileall -q /usr/lib/postern \

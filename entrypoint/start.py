@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import log, runtime
+from .config import passthrough
 from .config.problem import MisconfiguredError, Problem
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def configure(environ: Mapping[str, str]) -> int:
     from .postfix import commands, spool, tables
 
     try:
-        policy = decision.make(environ, commands.known_parameters())
+        policy = decision.make(environ, commands.vocabulary())
     except MisconfiguredError as error:
         return _refuse(map(str, error.problems))
     if lacking := list(privileges.lacking(policy.listeners)):
@@ -52,10 +53,9 @@ def configure(environ: Mapping[str, str]) -> int:
 
 def blame(faults: list[str], settings: Settings) -> Iterator[Problem]:
     """Postfix's complaints, each laid to the user's variable that caused it, where one can be told."""
-    given = {f"POSTFIX_{name}": (name, value) for name, value in settings.parameters.items()}
+    given = {passthrough.variable(name): (name, value) for name, value in settings.parameters.items()}
     given |= {
-        f"POSTFIXMASTER_{service.replace('/', '__')}": (service.split("/")[0], line)
-        for service, line in settings.services.items()
+        passthrough.variable(name): (name.split("/")[0], line) for name, line in settings.services.items()
     }
     for fault in faults:
         subject = fault.rpartition("undefined parameter: ")[2]

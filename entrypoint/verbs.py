@@ -28,10 +28,13 @@ def check(environ: Mapping[str, str], arguments: list[str]) -> int:
     )
     as_json = command.parse_args(arguments).json
     try:
-        policy = decision.make(environ, commands.known_parameters())
+        policy = decision.make(environ, commands.vocabulary())
         problems = list(_opinion(policy))
     except MisconfiguredError as error:
         problems = error.problems
+    except (OSError, spool.VolumeError) as error:
+        rule = f"are good as far as they go; Postfix could not be asked, for which root and a writable /run are needed: {error}"
+        problems = [Problem("the settings", None, rule)]
     if as_json:
         found = [{"setting": p.setting, "value": p.value, "rule": p.rule} for p in problems]
         print(json.dumps({"ok": not problems, "problems": found}))
@@ -74,7 +77,7 @@ def render_files(environ: Mapping[str, str], arguments: list[str]) -> int:
     command.add_argument("--reveal-secrets", action="store_true", help="instead of stars")
     options = command.parse_args(arguments)
     try:
-        policy = decision.make(environ, commands.known_parameters())
+        policy = decision.make(environ, commands.vocabulary())
     except MisconfiguredError as error:
         print("\n".join(map(str, error.problems)))
         return EX_CONFIG
@@ -132,7 +135,7 @@ def probe_upstream(environ: Mapping[str, str], arguments: list[str]) -> int:
     command.add_argument("--to", dest="recipient", metavar="ADDRESS", help="default: the sender")
     options = command.parse_args(arguments)
     try:
-        policy = decision.make(environ, commands.known_parameters())
+        policy = decision.make(environ, commands.vocabulary())
     except MisconfiguredError as error:
         print("\n".join(map(str, error.problems)))
         return EX_CONFIG

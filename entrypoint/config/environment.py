@@ -14,6 +14,7 @@ from envparse import ConfigurationError, Env
 from . import passthrough
 from .problem import MisconfiguredError, Problem
 from .settings import Row, Settings, row, variables
+from .vocabulary import Vocabulary
 
 # What Kubernetes adds to every container for each Service: NAME_SERVICE_HOST, NAME_PORT_25_TCP_ADDR, ... A Service
 # called "postfix", "relayhost" or "health" must not look like a setting.
@@ -25,7 +26,19 @@ _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 _NOT_OURS = frozenset({"HOSTNAME"})
 # Nothing but a setting of this relay begins so; anything else must resemble one closely to be taken for a mistake.
 _OUR_PREFIXES = ("RELAYHOST_", "ALLOWED_SENDER_", "MASQUERADED_")
-_RESEMBLANCE = 0.84
+_RESEMBLANCE = 0.89
+_RESEMBLANCE_OF_OURS = 0.8
+# Settings of the most-used Postfix image that would be missed if they were passed over in silence.
+_ELSEWHERE = {
+    "DKIM_AUTOGENERATE": "this version does not sign mail",
+    "DKIM_SELECTOR": "this version does not sign mail",
+    "MYDESTINATION": "nothing is delivered inside this relay",
+    "RELAYHOST_PORT": "the port belongs to RELAYHOST, as in [smtp.example.com]:587",
+    "SASL_RELAYHOST": "the login belongs to RELAYHOST",
+    "SMTPD_SASL_USERS": "this version has no logins for clients; MYNETWORKS says who may send",
+    "SMTP_HEADER_CHECKS": "use POSTFIX_header_checks",
+    "XOAUTH2_CLIENT_ID": "this version logs in with a password only",
+}
 _LARGEST_SECRET_FILE = 65536
 
 
@@ -40,17 +53,16 @@ class _Reading:
         self.problems.append(Problem(setting, value, rule))
 
 
-def read(environ: Mapping[str, str], known_parameters: Mapping[str, str] | None = None) -> Settings:
+def read(environ: Mapping[str, str], vocabulary: Vocabulary | None = None) -> Settings:
     """The settings in `environ`.
 
-    `known_parameters` are Postfix's own, with their defaults (`postconf -d`); without it their names and types go
-    unchecked, which is for machines without Postfix. Raises IncompleteError with all problems.
+    Without a vocabulary, as on a laptop, the names and types of Postfix's own parameters go unchecked. Raises IncompleteError with all problems.
     """
     reading = _Reading(
         {name: value for name, value in environ.items() if value and not _service_link(name, value)}
     )
     values = {f.name: _setting(reading, name) for name, f in variables().items()}
-    parameters, services = passthrough.read(reading.environ, known_parameters, reading.problems)
+    parameters, services = passthrough.read(reading.environ, vocabulary, reading.problems)
     _refuse_unknown(reading)
     settings = Settings(**values, parameters=parameters, services=services)
     if reading.problems:
@@ -135,7 +147,9 @@ def _refuse_unknown(reading: _Reading) -> None:
     for name in sorted(reading.environ):
         if name in _NOT_OURS:
             continue
-        if name.removesuffix("_FILE") in names:
+        if name in _ELSEWHERE:
+            reading.refuse(name, None, f"is a setting of another image: {_ELSEWHERE[name]}")
+        elif name.removesuffix("_FILE") in names:
             reading.refuse(
                 name, None, f"only secrets are read from files; set {name.removesuffix('_FILE')} instead"
             )
@@ -145,9 +159,10 @@ def _refuse_unknown(reading: _Reading) -> None:
 
 def _meant(name: str, names: list[str]) -> str | None:
     """The setting that an unknown name was probably meant to be."""
-    if near := get_close_matches(name, names, n=1, cutoff=_RESEMBLANCE):
+    cutoff = _RESEMBLANCE_OF_OURS if name.startswith(_OUR_PREFIXES) else _RESEMBLANCE
+    if near := get_close_matches(name, names, n=1, cutoff=cutoff):
         return near[0]
-    cut_short = (n for n in names if "_" in name and n.startswith(f"{name}_"))
+    cut_short = (n for n in names if n.startswith(f"{name}_") and len(name) > len(n) / 2)
     ours = (
         n for n in names for prefix in _OUR_PREFIXES if name.startswith(prefix) and n.startswith(prefix[:-1])
     )

@@ -18,7 +18,11 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Host:
-    """`networks` are the directly connected ones, without loopback; `gateways` may stand for anybody behind them."""
+    """`networks` are the directly connected ones, without loopback.
+
+    Behind one of the `gateways` anybody may stand: routers, the engine's bridges, and the machine's own addresses,
+    by which rootless port forwarders present every client.
+    """
 
     name: str
     networks: tuple[Network, ...] = ()
@@ -30,14 +34,14 @@ def read(proc: Path = _PROC) -> Host:
     """Read this machine. A table that cannot be read counts as empty: fewer networks are trusted, never more."""
     networks4, routers4 = _ipv4_routes(_text(proc / "net/route"))
     networks6, own6 = _ipv6_addresses(_text(proc / "net/if_inet6"))
-    own = {*own6, *_own_ipv4(_text(proc / "net/fib_trie"))}
+    own = [*_own_ipv4(_text(proc / "net/fib_trie")), *own6]
     networks = (*networks4, *networks6)
-    gateways = [*routers4, *_ipv6_routers(_text(proc / "net/ipv6_route"))]
+    gateways = [*routers4, *_ipv6_routers(_text(proc / "net/ipv6_route")), *own]
     # Container engines give their bridge the first address of a network. It is also the source of published ports'
     # traffic on a network that has no default route, so the routing table alone would miss it.
     gateways += [network.network_address + 1 for network in networks if network.num_addresses > 2]
-    ordered = tuple(dict.fromkeys(gateway for gateway in gateways if gateway not in own))
-    return Host(socket.gethostname(), networks, ordered, _ipv6_works())
+    ordered = dict.fromkeys(address for address in gateways if not address.is_loopback)
+    return Host(socket.gethostname(), networks, tuple(ordered), _ipv6_works())
 
 
 def _text(path: Path) -> str:

@@ -196,6 +196,8 @@ def listeners(value: str) -> tuple[Listener, ...]:
 def _network(word: str) -> Network:
     # Postfix writes IPv6 as [2001:db8::]/32; both spellings are taken.
     plain = re.sub(r"^\[(.*)\]", r"\1", word)
+    if "%" in plain:
+        raise ValueError(f"must be networks without an interface, and {word} names one")
     try:
         return ip_network(plain)
     except ValueError:

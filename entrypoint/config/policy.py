@@ -6,7 +6,8 @@ relays are refused here. Everything is a pure function; templates print what sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -24,14 +25,18 @@ PUBLIC_CAS = "/etc/ssl/certs/ca-certificates.crt"
 TLS_FROM_FIRST_BYTE = 465
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_PRIVATE = (
+    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")),  # RFC 1918, RFC 4193
+)
 _NOT_PUBLIC = (
     *_LOOPBACK,
-    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")),  # RFC 1918, RFC 4193
+    *_PRIVATE,
     *map(ip_network, ("169.254.0.0/16", "fe80::/10")),  # link-local
     ip_network("100.64.0.0/10"),  # shared behind a carrier's NAT, RFC 6598
     *map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")),  # documentation
     ip_network("198.18.0.0/15"),  # benchmarks
 )
+_REFUSED = "554 5.7.1 Relay access denied"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Policy:
     relay_restrictions: list[str]
     sender_restrictions: list[str]
     recipient_restrictions: list[str]
+    data_restrictions: list[str]
     relayhost: Relayhost | None
     credentials: Credentials | None
     tls_level: str
@@ -86,10 +92,10 @@ def decide(settings: Settings, host: Host) -> Policy:
     trusted = settings.mynetworks or trusted_by_default(host)
     distrusted = () if settings.trust_gateway else tuple(g for g in host.gateways if _holds(trusted, g))
     parameters = dict(settings.parameters)
-    recipient = [_answer_probe()]
-    if own := parameters.pop("smtpd_recipient_restrictions", ""):
-        # The probe's answer stays first, or each probe would begin a message.
-        recipient.append(own)
+    senders = _sender_restrictions(settings.allowed_sender_domains)
+    # A user's own restrictions come after ours, which they would replace otherwise.
+    more_of_senders = [parameters.pop("smtpd_sender_restrictions", "")]
+    more_of_recipients = [parameters.pop("smtpd_recipient_restrictions", "")]
     return Policy(
         hostname=settings.myhostname or host.name,
         timezone=settings.tz,
@@ -98,8 +104,15 @@ def decide(settings: Settings, host: Host) -> Policy:
         trusted=trusted,
         distrusted=distrusted,
         relay_restrictions=_relay_restrictions(distrusted),
-        sender_restrictions=_sender_restrictions(settings.allowed_sender_domains),
-        recipient_restrictions=recipient,
+        sender_restrictions=[*senders, *filter(None, more_of_senders)],
+        # The lookup of the recipient comes first, so that a probe finds out when those fail for everybody.
+        recipient_restrictions=[
+            "reject_unlisted_recipient",
+            _answer_probe(),
+            *filter(None, more_of_recipients),
+        ],
+        # Postfix takes mail for the bare name "postmaster" from everybody, whatever the other lists say.
+        data_restrictions=[*senders, "permit_mynetworks", *_refuse_gateways(distrusted), "reject"],
         relayhost=relayhost,
         credentials=_credentials(settings),
         tls_level=tls_level(settings),
@@ -112,14 +125,18 @@ def decide(settings: Settings, host: Host) -> Policy:
 
 
 def trusted_by_default(host: Host) -> tuple[Network, ...]:
-    """Loopback and the connected networks, but for public ones: those hold strangers, whoever's network it is."""
+    """Loopback and the connected private networks. Others hold strangers, whoever's network it is."""
     loopback = _LOOPBACK if host.ipv6 else _LOOPBACK[:1]
-    return (*loopback, *(network for network in host.networks if not public(network)))
+    return (*loopback, *(network for network in host.networks if _inside(network, _PRIVATE)))
 
 
 def public(network: Network) -> bool:
     """Whether some address of the network may belong to a stranger."""
-    return not any(network.version == n.version and network.subnet_of(n) for n in _NOT_PUBLIC)  # type: ignore[arg-type]
+    return not _inside(network, _NOT_PUBLIC)
+
+
+def _inside(network: Network, ranges: Iterable[Network]) -> bool:
+    return any(network.version == r.version and network.subnet_of(r) for r in ranges)  # type: ignore[arg-type]
 
 
 def tls_level(settings: Settings) -> str:
@@ -140,27 +157,35 @@ def _credentials(settings: Settings) -> Credentials | None:
 
 
 def _relay_restrictions(distrusted: tuple[Address, ...]) -> list[str]:
-    """Who may send to anywhere. The gateway's refusal tells the first-time user what to do."""
-    reply = (
-        "554 5.7.1 Relay access denied: this address is the gateway of the relay's network, and strangers may stand "
-        "behind it. If the port is published on 127.0.0.1 only, set TRUST_GATEWAY=yes"
-    )
-    refuse_gateway = [f"check_client_access inline:{{ {_entries({str(g): reply for g in distrusted})} }}"]
+    """Who may send to anywhere."""
     return [
         "permit_mynetworks",
         # Where loopback is not trusted, the probe's sessions end here; else at the recipient restrictions.
         _answer_probe(),
-        *(refuse_gateway if distrusted else []),
+        *_refuse_gateways(distrusted),
         "reject_unauth_destination",
     ]
 
 
+def _refuse_gateways(distrusted: tuple[Address, ...]) -> list[str]:
+    """The refusal tells the first-time user what to do."""
+    if not distrusted:
+        return []
+    reply = (
+        f"{_REFUSED}: this address is the gateway of the relay's network or its own, and strangers may stand behind "
+        "it. If the port is published on 127.0.0.1 only, set TRUST_GATEWAY=yes"
+    )
+    return [f"check_client_access inline:{{ {_entries({str(g): reply for g in distrusted})} }}"]
+
+
 def _sender_restrictions(allowed: tuple[str, ...]) -> list[str]:
+    """Refuses other senders, and decides nothing about those that are allowed: more restrictions may follow."""
     if not allowed:
         return []
-    entries = _entries(dict.fromkeys((*allowed, "<>"), "OK"))
+    domains = "|".join((r"[^@]+" if name[0] == "." else "") + re.escape(name) for name in allowed)
     reply = "554 5.7.1 Sender domain is not in ALLOWED_SENDER_DOMAINS of this relay"
-    return [f"check_sender_access inline:{{ {entries} }}", f"check_sender_access static:{{{reply}}}"]
+    # $$ is Postfix's way to write the $ of a pattern in main.cf.
+    return [f"check_sender_access regexp:{{ {{ !/^<>$$|@({domains})$$/ {reply} }} }}"]
 
 
 def _answer_probe() -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# Where people put passwords by mistake.
+_SECRET_NAMES = re.compile(r"sasl|passw", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -12,6 +16,10 @@ class Problem:
     setting: str
     value: str | None
     rule: str
+
+    def __post_init__(self) -> None:
+        if self.value is not None and _may_be_secret(self.setting, self.value):
+            object.__setattr__(self, "value", None)
 
     def __str__(self) -> str:
         shown = "" if self.value is None else f"={_quoted(self.value)}"
@@ -24,6 +32,17 @@ class MisconfiguredError(Exception):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
+
+
+def _may_be_secret(setting: str, value: str) -> bool:
+    """A password in the wrong place is a mistake that must not end in a log: user:password@host, a file's content."""
+    if setting.endswith("_FILE"):
+        return not value.startswith(("/", "./"))
+    if setting in ("RELAYHOST", "POSTFIX_relayhost"):
+        return "@" in value
+    if setting == "RELAYHOST_USERNAME":
+        return ":" in value
+    return bool(_SECRET_NAMES.search(setting)) or "pass" in value.lower()
 
 
 def _quoted(value: str) -> str:

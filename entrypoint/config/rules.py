@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from . import parsers
+from . import parsers, passthrough
 from .host import Host
+from .passthrough import services
 from .policy import TLS_FROM_FIRST_BYTE, public, tls_level
 from .problem import Problem
 from .settings import Settings
@@ -59,6 +61,44 @@ def _password_travels_in_tls(settings: Settings, _: Host) -> Iterator[Problem]:
             tls_level(settings),
             "must be encrypt, verify or secure while a login is set: a password is never sent in clear",
         )
+
+
+# With these a password could travel in clear, reach a server that nobody verified, or be written to the log.
+_WEAKENING = frozenset(
+    """
+    debug_peer_list smtp_enforce_tls smtp_sasl_security_options smtp_sasl_tls_security_options
+    smtp_sasl_tls_verified_security_options smtp_tls_enforce_peername smtp_tls_per_site smtp_tls_policy_maps
+    smtp_tls_secure_cert_match smtp_tls_verify_cert_match smtp_use_tls
+    """.split()
+)
+
+
+@_rule("RELAYHOST_USERNAME")
+def _nothing_gives_the_password_away(settings: Settings, _: Host) -> Iterator[Problem]:
+    if not settings.relayhost_username:
+        return
+    rule = "must not be set together with a login: the password could travel in clear or end in the log"
+    for name in sorted(_WEAKENING & set(settings.parameters)):
+        yield Problem(passthrough.variable(name), settings.parameters[name], rule)
+    for service, entry in settings.services.items():
+        program, *arguments = entry.split()[7:] or [""]
+        weakened = [
+            n
+            for n, _ in services.options(entry)
+            if n in _WEAKENING or n.startswith(("smtp_tls", "smtp_sasl"))
+        ]
+        if program in ("smtp", "lmtp") and (weakened or any(re.match("-v+$", word) for word in arguments)):
+            yield Problem(passthrough.variable(service), entry, rule)
+
+
+@_rule("RELAYHOST", "RELAYHOST_USERNAME", "RELAYHOST_TLS_LEVEL", "RELAYHOST_CA_FILE")
+def _verification_has_a_name(settings: Settings, _: Host) -> Iterator[Problem]:
+    if settings.relayhost or settings.relayhost_username:
+        return
+    if tls_level(settings) in ("verify", "secure"):
+        setting = "RELAYHOST_TLS_LEVEL" if settings.relayhost_tls_level else "RELAYHOST_CA_FILE"
+        rule = "must come with RELAYHOST: few of the world's mail servers could be verified, and mail to others waits"
+        yield Problem(setting, None, rule)
 
 
 @_rule("RELAYHOST", "RELAYHOST_TLS_LEVEL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import passthrough
 from .policy import Policy, public
 
 _TLS = {
@@ -18,7 +19,7 @@ def summary(policy: Policy) -> list[str]:
     """Who may send, to where, with which TLS, as which name. Never a secret."""
     doors = ", ".join(f"{listener} ({listener.profile})" for listener in policy.listeners)
     trusted = " ".join(map(str, policy.trusted))
-    but = f", but not the gateway {' '.join(map(str, policy.distrusted))}" if policy.distrusted else ""
+    but = f", but not {' '.join(map(str, policy.distrusted))}" if policy.distrusted else ""
     senders = policy.settings.allowed_sender_domains
     return [
         f"{policy.hostname} listens on {doors}",
@@ -49,8 +50,9 @@ def warnings(policy: Policy) -> list[str]:
         )
     elif policy.distrusted:
         found.append(
-            f"the gateway {' '.join(map(str, policy.distrusted))} may not send: mail from the host itself through a "
-            "published port comes from it; if the port is published on 127.0.0.1 only, set TRUST_GATEWAY=yes"
+            f"may not send: {' '.join(map(str, policy.distrusted))} (the gateway, or an address of the relay's own): "
+            "mail from the host itself through a published port comes from there; if the port is published on "
+            "127.0.0.1 only, set TRUST_GATEWAY=yes"
         )
     strangers = [str(network) for network in policy.trusted if public(network)]
     if strangers:
@@ -61,7 +63,5 @@ def warnings(policy: Policy) -> list[str]:
         f"POSTFIX_{name}={value} replaces the relay's own choice"
         for name, value in settings.parameters.items()
     )
-    found.extend(
-        f"POSTFIXMASTER_{name.replace('/', '__')} replaces or adds a service" for name in settings.services
-    )
+    found.extend(f"{passthrough.variable(name)} replaces or adds a service" for name in settings.services)
     return found

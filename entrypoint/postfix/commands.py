@@ -9,16 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Made when the image is built: `postconf -d`, every parameter of this Postfix with its default.
-PARAMETERS = Path("/usr/lib/postern/parameters")
+from entrypoint.config.vocabulary import Vocabulary
+
+# Made when the image is built: parameters (postconf -d), tables (postconf -m), programs (of the daemon directory).
+VOCABULARY = Path("/usr/lib/postern/vocabulary")
 
 
-def known_parameters(file: Path = PARAMETERS) -> dict[str, str] | None:
-    """Postfix's parameters and their defaults; None where the image's list is missing, as on a laptop."""
-    if not file.is_file():
+def vocabulary(directory: Path = VOCABULARY) -> Vocabulary | None:
+    """What this Postfix knows; None where nobody wrote it down, as on a laptop."""
+    if not directory.is_dir():
         return None
-    pairs = (line.partition("=") for line in file.read_text(encoding="utf-8").splitlines() if "=" in line)
-    return {name.strip(): default.strip() for name, _, default in pairs}
+    lines = {file.name: file.read_text(encoding="utf-8").splitlines() for file in directory.iterdir()}
+    pairs = (line.partition("=") for line in lines["parameters"] if "=" in line)
+    return Vocabulary(
+        parameters={name.strip(): default.strip() for name, _, default in pairs},
+        tables=frozenset(lines["tables"]),
+        programs=frozenset(lines["programs"]),
+    )
 
 
 def configuration_faults(directory: Path) -> list[str]:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from entrypoint.config.host import Host
+from entrypoint.config.vocabulary import Vocabulary
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,9 +27,9 @@ def machine() -> Host:
 
 
 @pytest.fixture
-def parameters() -> dict[str, str]:
-    """A few parameters of each type, as `postconf -d` prints them."""
-    return {
+def vocabulary() -> Vocabulary:
+    """A few parameters of each type, as `postconf -d` prints them, and some tables and programs."""
+    parameters = {
         "default_process_limit": "100",
         "disable_vrfy_command": "no",
         "max_use": "100",
@@ -37,8 +38,14 @@ def parameters() -> dict[str, str]:
         "smtpd_client_restrictions": "",
         "smtpd_recipient_restrictions": "",
         "smtpd_relay_restrictions": "${{$compatibility_level} <level {1} ? {} : {permit_mynetworks}}",
+        "relay_domains": "",
         "smtpd_timeout": "${stress?{10}:{300}}s",
         "smtpd_tls_security_level": "",
         "transport_maps": "",
         "virtual_alias_maps": "$virtual_maps",
     }
+    return Vocabulary(
+        parameters,
+        tables=frozenset({"cidr", "hash", "inline", "lmdb", "regexp", "static", "texthash"}),
+        programs=frozenset({"cleanup", "qmgr", "smtp", "smtpd"}),
+    )

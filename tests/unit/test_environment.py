@@ -10,11 +10,12 @@ from entrypoint.config import decision, environment
 from entrypoint.config.host import Host
 from entrypoint.config.problem import MisconfiguredError
 from entrypoint.config.settings import Secret, row, variables
+from entrypoint.config.vocabulary import Vocabulary
 
 
-def problems(environ: dict[str, str], machine: Host, parameters: dict[str, str] | None = None) -> list[str]:
+def problems(environ: dict[str, str], machine: Host, vocabulary: Vocabulary | None = None) -> list[str]:
     with pytest.raises(MisconfiguredError) as caught:
-        decision.make(environ, parameters, machine)
+        decision.make(environ, vocabulary, machine)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -33,7 +34,7 @@ def test_nothing_set_is_a_working_relay(machine: Host) -> None:
     assert policy.hostname == "relay.example.com"
 
 
-def test_seven_mistakes_are_seven_lines(machine: Host, parameters: dict[str, str]) -> None:
+def test_seven_mistakes_are_seven_lines(machine: Host, vocabulary: Vocabulary) -> None:
     environ = {
         "RELAYHOST": "a b",
         "RELAYHOST_PASSWORD": "hunter2",
@@ -43,7 +44,7 @@ def test_seven_mistakes_are_seven_lines(machine: Host, parameters: dict[str, str
         "MYNETWORKS": "0.0.0.0/0",
         "POSTFIX_smtp_helo_timout": "30s",
     }
-    assert sorted(problems(environ, machine, parameters)) == [
+    assert sorted(problems(environ, machine, vocabulary)) == [
         "HEALTH_PORT=70000: must be a port from 1 to 65535",
         "LISTEN=25:relay: must not open port 25 twice (25)",
         "MYNETWORKS=0.0.0.0/0: holds public addresses, and each of them could send anything in your name; if they "
@@ -73,7 +74,7 @@ def test_kubernetes_service_links_are_no_settings(machine: Host) -> None:
         "RELAYHOST_SERVICE_HOST": "10.0.0.2",
         "HEALTH_PORT": "tcp://10.0.0.3:80",
     }
-    policy = decision.make(environ, {}, machine)
+    policy = decision.make(environ, None, machine)
     assert policy.settings.health_port == 9154
 
 
@@ -83,7 +84,6 @@ def test_kubernetes_service_links_are_no_settings(machine: Host) -> None:
         ("RELAY_HOST", "RELAYHOST"),
         ("RELAYHOST_USER", "RELAYHOST_USERNAME"),
         ("RELAYHOST_PASS", "RELAYHOST_PASSWORD"),
-        ("RELAYHOST_PORT", "RELAYHOST"),
         ("ALLOWED_SENDER_X", "ALLOWED_SENDER_DOMAINS"),
         ("MYNETWORK", "MYNETWORKS"),
         ("MESSAGE_SIZE", "MESSAGE_SIZE_LIMIT"),
@@ -109,6 +109,12 @@ def test_a_name_close_to_a_setting_is_refused_with_a_suggestion(name: str, meant
         "HOST",
         "PORT",
         "TERM",
+        "SMTP_TLS",
+        "HOST_NAME",
+        "VHOSTNAME",
+        "NETWORKS",
+        "LISTENER",
+        "QUEUE_DELAY",
     ],
 )
 def test_an_application_may_share_its_environment(name: str, machine: Host) -> None:
@@ -176,7 +182,7 @@ def test_a_setting_given_twice_is_a_question_not_a_guess(machine: Host, tmp_path
 
 def test_postfix_own_spelling_of_a_setting_is_checked_like_ours(machine: Host) -> None:
     policy = decision.make(
-        {"POSTFIX_myhostname": "a.example.com", "POSTFIX_relayhost": "[h]:26"}, {}, machine
+        {"POSTFIX_myhostname": "a.example.com", "POSTFIX_relayhost": "[h]:26"}, None, machine
     )
     assert (policy.hostname, str(policy.relayhost), policy.parameters) == ("a.example.com", "[h]:26", {})
     assert problems({"POSTFIX_mynetworks": "0.0.0.0/0"}, machine)[0].startswith(
@@ -195,3 +201,30 @@ def test_a_secret_shows_in_no_text() -> None:
     assert {str(secret), repr(secret), f"{secret}", f"{secret:>3}", "%s" % secret} == {"********"}  # noqa: UP031
     assert secret.reveal() == "hunter2"
     assert type(secret.reveal()) is str
+
+
+@pytest.mark.parametrize(
+    "name", ["SMTPD_SASL_USERS", "MYDESTINATION", "RELAYHOST_PORT", "SASL_RELAYHOST", "XOAUTH2_CLIENT_ID"]
+)
+def test_a_setting_of_the_most_used_image_is_never_passed_over_in_silence(name: str, machine: Host) -> None:
+    assert problems({name: "x"}, machine)[0].startswith(f"{name}: is a setting of another image: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RELAYHOST", "user:hunter2@smtp.example.com:587"),
+        ("RELAYHOST_USERNAME", "me:hunter2"),
+        ("RELAYHOST_PASSWORD_FILE", "hunter2"),
+        ("POSTFIX_smtp_sasl_password_maps", "static:user:hunter2"),
+        ("POSTFIX_relayhost", "user:hunter2@smtp.example.com:587"),
+        (
+            "POSTFIXMASTER_smtp__unix",
+            "smtp unix - - n - - smtp -o smtp_sasl_password_maps=static:u:hunter2 -o x",
+        ),
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(name: str, value: str, machine: Host) -> None:
+    found = problems({"RELAYHOST": "[h]", "RELAYHOST_USERNAME": "u"} | {name: value}, machine)
+    assert any(line.startswith(f"{name}: ") for line in found)
+    assert not any("hunter2" in line for line in found)

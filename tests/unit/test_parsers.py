@@ -185,3 +185,8 @@ def test_a_time_zone_that_does_not_exist_is_refused(
 def test_a_login_name_cannot_hold_the_separator_of_postfix() -> None:
     with pytest.raises(ValueError, match="':'"):
         parsers.user("a:b")
+
+
+def test_a_network_cannot_name_an_interface_which_postfix_would_never_match() -> None:
+    with pytest.raises(ValueError, match="without an interface"):
+        parsers.networks("fe80::1%eth0")

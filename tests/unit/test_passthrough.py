@@ -7,6 +7,7 @@ import pytest
 from entrypoint.config import decision
 from entrypoint.config.host import Host
 from entrypoint.config.problem import MisconfiguredError
+from entrypoint.config.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ from entrypoint.config.problem import MisconfiguredError
         ),
         (
             "POSTFIX_smtpd_relay_restrictions",
-            "permit",
+            "permit, reject",
             "must not permit everyone: that is an open relay, which spammers find within hours",
         ),
         (
@@ -48,8 +49,58 @@ from entrypoint.config.problem import MisconfiguredError
             "must end with reject_unauth_destination: Postfix refuses to work as an open relay",
         ),
         (
+            "POSTFIX_smtpd_relay_restrictions",
+            "check_client_access static:OK, reject_unauth_destination",
+            "must not use check_client_access before reject_unauth_destination, where it could let anybody send",
+        ),
+        (
+            "POSTFIX_smtpd_relay_restrictions",
+            "permit_mx_backup, reject_unauth_destination",
+            "must not use permit_mx_backup before reject_unauth_destination, where it could let anybody send",
+        ),
+        (
+            "POSTFIX_smtpd_relay_restrictions",
+            "permit_mynetworks, $smtpd_client_restrictions, reject_unauth_destination",
+            "must not use $smtpd_client_restrictions: who may send has to be seen here",
+        ),
+        (
+            "POSTFIX_smtpd_relay_restrictions",
+            "permit_mynetworks, warn_if_reject reject_unauth_destination",
+            "must end with reject_unauth_destination: Postfix refuses to work as an open relay",
+        ),
+        (
+            "POSTFIX_smtpd_client_restrictions",
+            "reject_unknown_client_hostname",
+            "refuses every client (reject_unknown_client_hostname) unless POSTFIX_smtpd_peername_lookup=yes is set too",
+        ),
+        (
+            "POSTFIX_relay_domains",
+            "static:all",
+            "must be domains such as example.com (.example.com for its subdomains), not 'static:all'",
+        ),
+        (
+            "POSTFIX_transport_maps",
+            "pcre:/etc/hosts",
+            "must use types of tables that this Postfix has, not pcre: cidr hash inline lmdb regexp static texthash",
+        ),
+        (
+            "POSTFIXMASTER_qmgr__unix",
+            "qmgr unix n - n 300 1 qmgrr",
+            "must name a program of Postfix, and 'qmgrr' is none",
+        ),
+        (
             "POSTFIXMASTER_2525__inet",
-            "2525 inet n - n - - smtpd -o smtpd_relay_restrictions=permit",
+            "2525 inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy",
+            "must not set smtpd_upstream_proxy_protocol: every client could claim any address",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet n - n - - smtpd -o { smtpd_relay_restrictions = permit_mynetworks, permit, reject }",
+            "must not permit everyone: that is an open relay, which spammers find within hours",
+        ),
+        (
+            "POSTFIXMASTER_2525__inet",
+            "2525 inet n - n - - smtpd -o smtpd_relay_restrictions=permit,reject",
             "must not permit everyone: that is an open relay, which spammers find within hours",
         ),
         (
@@ -75,10 +126,10 @@ from entrypoint.config.problem import MisconfiguredError
     ],
 )
 def test_a_mistake_is_named(
-    variable: str, value: str, rule: str, machine: Host, parameters: dict[str, str]
+    variable: str, value: str, rule: str, machine: Host, vocabulary: Vocabulary
 ) -> None:
     with pytest.raises(MisconfiguredError) as caught:
-        decision.make({variable: value}, parameters, machine)
+        decision.make({variable: value}, vocabulary, machine)
     assert [(problem.setting, problem.rule) for problem in caught.value.problems] == [(variable, rule)]
 
 
@@ -86,6 +137,9 @@ def test_a_mistake_is_named(
     ("variable", "value"),
     [
         ("POSTFIX_mydestination", "example.com"),
+        ("POSTFIX_smtpd_authorized_xclient_hosts", "0.0.0.0/0"),
+        ("POSTFIX_smtpd_upstream_proxy_protocol", "haproxy"),
+        ("POSTFIX_smtpd_data_restrictions", "permit"),
         ("POSTFIX_maillog_file", "/var/log/mail"),
         ("POSTFIX_queue_directory", "/tmp"),
         ("POSTFIX_inet_interfaces", "loopback-only"),
@@ -101,6 +155,15 @@ def test_what_holds_the_container_together_stays(variable: str, value: str, mach
     "environ",
     [
         {"POSTFIX_smtp_helo_timeout": "30"},
+        {"POSTFIX_relay_domains": "example.com, example.org"},
+        {
+            "POSTFIX_ours": "permit_mynetworks",
+            "POSTFIX_smtpd_relay_restrictions": "$ours, reject_unauth_destination",
+        },
+        {
+            "POSTFIXMASTER_2525__inet": "2525 inet n - n - - smtpd "
+            "-o { smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination }"
+        },
         {"POSTFIX_max_use": "$default_process_limit"},
         {"POSTFIX_mine": "reject", "POSTFIX_smtpd_client_restrictions": "permit_mynetworks, $mine"},
         {"POSTFIX_slow_destination_rate_delay": "1s", "POSTFIXMASTER_slow__unix": "slow unix - - n - - smtp"},
@@ -111,10 +174,8 @@ def test_what_holds_the_container_together_stays(variable: str, value: str, mach
         },
     ],
 )
-def test_what_postfix_allows_passes(
-    environ: dict[str, str], machine: Host, parameters: dict[str, str]
-) -> None:
-    decision.make(environ, parameters, machine)
+def test_what_postfix_allows_passes(environ: dict[str, str], machine: Host, vocabulary: Vocabulary) -> None:
+    decision.make(environ, vocabulary, machine)
 
 
 @pytest.mark.parametrize(

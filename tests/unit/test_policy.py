@@ -69,7 +69,8 @@ def test_tls_is_as_strict_as_what_it_protects(environ: dict[str, str], level: st
 def test_a_ca_file_asks_for_verification(machine: Host, tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(file))
-    assert decision.make({"RELAYHOST_CA_FILE": str(file)}, None, machine).tls_level == "secure"
+    environ = {"RELAYHOST": "[h]", "RELAYHOST_CA_FILE": str(file)}
+    assert decision.make(environ, None, machine).tls_level == "secure"
 
 
 def test_without_ipv6_postfix_is_told_so(machine: Host) -> None:
@@ -81,8 +82,28 @@ def test_without_ipv6_postfix_is_told_so(machine: Host) -> None:
 def test_the_probe_is_answered_before_a_users_own_restrictions(machine: Host) -> None:
     environ = {"POSTFIX_smtpd_recipient_restrictions": "reject_unknown_recipient_domain"}
     policy = decision.make(environ, None, machine)
-    assert "readiness probe" in policy.recipient_restrictions[0]
-    assert policy.recipient_restrictions[1] == "reject_unknown_recipient_domain"
+    lookup, answer, own = policy.recipient_restrictions
+    assert (lookup, own) == ("reject_unlisted_recipient", "reject_unknown_recipient_domain")
+    assert "readiness probe" in answer
+
+
+def test_a_users_own_sender_restrictions_do_not_replace_the_list_of_domains(machine: Host) -> None:
+    environ = {
+        "ALLOWED_SENDER_DOMAINS": "example.com",
+        "POSTFIX_smtpd_sender_restrictions": "reject_non_fqdn_sender",
+    }
+    policy = decision.make(environ, None, machine)
+    assert "ALLOWED_SENDER_DOMAINS" in policy.sender_restrictions[0]
+    assert policy.sender_restrictions[1:] == ["reject_non_fqdn_sender"]
+    assert "smtpd_sender_restrictions" not in policy.parameters
+
+
+def test_the_bare_name_postmaster_is_open_to_no_stranger(machine: Host) -> None:
+    """Postfix accepts it as a recipient from everybody, whatever the other restrictions say."""
+    restrictions = decision.make({"ALLOWED_SENDER_DOMAINS": "example.com"}, None, machine).data_restrictions
+    assert "ALLOWED_SENDER_DOMAINS" in restrictions[0]
+    assert restrictions[1] == "permit_mynetworks"
+    assert restrictions[-1] == "reject"
 
 
 def test_the_start_says_who_may_send_and_where_mail_goes(machine: Host) -> None:
@@ -94,7 +115,7 @@ def test_the_start_says_who_may_send_and_where_mail_goes(machine: Host) -> None:
     said = "\n".join(summary.summary(decision.make(environ, None, machine)))
     assert said == (
         "relay.example.com listens on 25 (relay), 587 (relay)\n"
-        "may send: 127.0.0.0/8 ::1/128 172.18.0.0/16, but not the gateway 172.18.0.1\n"
+        "may send: 127.0.0.0/8 ::1/128 172.18.0.0/16, but not 172.18.0.1\n"
         "sends everything to [smtp.example.com]:587 as u over TLS only, certificate verified (secure)"
     )
 

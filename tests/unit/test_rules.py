@@ -45,6 +45,29 @@ LOGIN = {"RELAYHOST": "[smtp.example.com]:587", "RELAYHOST_USERNAME": "u", "RELA
             {"LISTEN": "25:relay 127.0.0.1:25:relay"},
             "LISTEN=127.0.0.1:25:relay: must not open port 25 twice (25)",
         ),
+        (
+            {"RELAYHOST_TLS_LEVEL": "secure"},
+            "RELAYHOST_TLS_LEVEL: must come with RELAYHOST: few of the world's mail servers could be verified, and mail "
+            "to others waits",
+        ),
+        *(
+            (
+                LOGIN | {f"POSTFIX_{name}": "x"},
+                f"POSTFIX_{name}"
+                + ("" if "sasl" in name else "=x")
+                + ": must not be set together with a login: the "
+                "password could travel in clear or end in the log",
+            )
+            for name in ("smtp_tls_policy_maps", "debug_peer_list", "smtp_sasl_security_options")
+        ),
+        *(
+            (
+                LOGIN | {"POSTFIXMASTER_smtp__unix": f"smtp unix - - n - - smtp {arguments}"},
+                f"POSTFIXMASTER_smtp__unix='smtp unix - - n - - smtp {arguments}': must not be set together with a "
+                "login: the password could travel in clear or end in the log",
+            )
+            for arguments in ("-v", "-o smtp_tls_security_level=none", "-o { smtp_tls_security_level = may }")
+        ),
         ({"LISTEN": "9154:relay"}, "LISTEN=9154:relay: must leave HEALTH_PORT to the health checks"),
         (
             {"MYNETWORKS": "172.18.0.1"},
