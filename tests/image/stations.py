@@ -40,7 +40,7 @@ class Stranger(Client):
         self.container = docker.start(
             engine.TOOLS, network_mode=f"container:{relay.id}", cap_add=["NET_ADMIN"], init=True
         )
-        added = self.run("ip", "address", "add", f"{STRANGER}/32", "dev", "lo")
+        added = self.run("ip", "address", "replace", f"{STRANGER}/32", "dev", "lo")
         assert added.status == 0, added.output
 
     def swaks(self, server: str, to: str, *options: str, sender: str = "app@example.com") -> Result:

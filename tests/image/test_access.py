@@ -5,6 +5,7 @@ What the wrong client is told is a promise: monitoring greps for the code, and p
 
 from __future__ import annotations
 
+import re
 import smtplib
 from collections.abc import Callable
 
@@ -76,8 +77,63 @@ def test_the_gateway_may_not_send_and_is_told_which_setting_it_needs(untold: Rel
 
 
 def test_the_start_says_that_the_gateway_may_not_send(untold: Relay, network: Network) -> None:
-    assert "TRUST_GATEWAY=yes" in untold.logged(rf"warning: the gateway {gateway(network)} may not send")
+    assert "TRUST_GATEWAY=yes" in untold.logged(rf"warning: may not send: {gateway(network)} ")
     assert f"!{gateway(network)}" in untold.postconf("mynetworks")
+
+
+def test_the_relays_own_address_may_not_send(
+    untold: Relay, network: Network, stranger_to: Callable[[Relay], Stranger], sink: Sink
+) -> None:
+    """Rootless port forwarders show every client of a published port as the container itself."""
+    beside = Client.swaks(stranger_to(untold), at(untold, network), to := someone())
+    assert "Relay access denied" in beside.output
+    assert not sink.received(to)
+    assert f"!{at(untold, network)}" in untold.postconf("mynetworks")
+
+
+@pytest.mark.parametrize("recipient", ["postmaster", "postmaster@", "Postmaster"])
+def test_the_bare_name_postmaster_is_no_way_in_for_strangers(untold: Relay, recipient: str) -> None:
+    """Postfix takes that recipient from everybody, and would send such mail to the upstream under your login."""
+    with untold.smtp() as session:
+        session.ehlo()
+        session.mail("forged@example.com")
+        session.rcpt(recipient)
+        code, text = session.docmd("DATA")
+    assert code == 554
+    assert b"TRUST_GATEWAY" in text or b"no valid recipients" in text
+
+
+def test_no_stranger_mails_postmaster(
+    untold: Relay, stranger_to: Callable[[Relay], Stranger], sink: Sink
+) -> None:
+    told = stranger_to(untold).swaks("127.0.0.1", "postmaster")
+    assert "554 5.7.1 <DATA>: Data command rejected: Access denied" in told.output
+    assert not re.search(r"to=<postmaster.*status=", untold.logs())
+
+
+def test_a_domain_that_may_not_send_cannot_mail_postmaster_either(limited: Relay) -> None:
+    with limited.smtp() as session:
+        session.ehlo()
+        session.mail("app@example.org")
+        code, text = session.rcpt("postmaster")
+        if code == 250:
+            code, text = session.docmd("DATA")
+    assert code == 554
+    assert b"ALLOWED_SENDER_DOMAINS" in text
+
+
+def test_a_users_own_sender_restrictions_come_on_top_of_the_list_of_domains(
+    start_relay: StartRelay, sink: Sink
+) -> None:
+    env = {
+        "ALLOWED_SENDER_DOMAINS": "example.com",
+        "POSTFIX_smtpd_sender_restrictions": "reject_non_fqdn_sender",
+    }
+    relay = start_relay(env)
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match="ALLOWED_SENDER_DOMAINS"):
+        relay.send(someone(), "boss@bank.test")
+    relay.send(to := someone(), "app@example.com")
+    assert sink.mail(to)
 
 
 def test_the_gateway_may_send_when_it_is_trusted_and_the_start_warns(relay: Relay, sink: Sink) -> None:
@@ -108,7 +164,7 @@ def test_a_network_that_holds_the_gateway_does_not_make_it_trusted(
 def test_a_stranger_may_not_send(untold: Relay, stranger_to: Callable[[Relay], Stranger], sink: Sink) -> None:
     told = stranger_to(untold).swaks("127.0.0.1", to := someone())
     assert DENIED.format(to) in told.output
-    assert f"from unknown[{STRANGER}]: {DENIED.format(to)}" in untold.logged(rf"reject: .*{STRANGER}")
+    assert f"from unknown[{STRANGER}]: {DENIED.format(to)}" in untold.logged(rf"reject: RCPT .*{STRANGER}")
     assert not sink.received(to)
 
 
