@@ -27,13 +27,15 @@ def check(environ: Mapping[str, str], arguments: list[str]) -> int:
         "--json", action="store_true", help="for programs: {ok, problems: [{setting, value, rule}]}"
     )
     as_json = command.parse_args(arguments).json
+    status = EX_CONFIG
     try:
         policy = decision.make(environ, commands.vocabulary())
         problems = list(_opinion(policy))
     except MisconfiguredError as error:
         problems = error.problems
     except (OSError, spool.VolumeError) as error:
-        rule = f"are good as far as they go; Postfix could not be asked, for which root and a writable /run are needed: {error}"
+        status = 1
+        rule = f"are good, but Postfix could not be asked, for which root and a writable /run are needed: {error}"
         problems = [Problem("the settings", None, rule)]
     if as_json:
         found = [{"setting": p.setting, "value": p.value, "rule": p.rule} for p in problems]
@@ -43,7 +45,7 @@ def check(environ: Mapping[str, str], arguments: list[str]) -> int:
     else:
         print("\n".join(("the settings are good:", *summary.summary(policy))))
         print("\n".join(f"warning: {text}" for text in summary.warnings(policy)))
-    return EX_CONFIG if problems else 0
+    return status if problems else 0
 
 
 def _opinion(policy: Policy) -> Iterator[Problem]:

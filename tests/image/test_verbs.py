@@ -82,6 +82,25 @@ def test_a_probe_says_which_step_failed_and_what_to_do(
     assert re.match(rf"FAILED +{told}", probed.lines[-1]), probed.output
 
 
+def test_a_check_without_the_rights_for_it_says_so_and_is_not_a_yes(shell: Relay) -> None:
+    checked = shell.exec("postern", "check", user="1000", env=UPSTREAM)
+    assert checked.status == 1
+    assert checked.output.startswith("the settings: are good, but Postfix could not be asked")
+    wrong = shell.exec("postern", "check", user="1000", env=UPSTREAM | {"HEALTH_PORT": "0"})
+    assert (wrong.status, wrong.output) == (78, "HEALTH_PORT=0: must be a port from 1 to 65535\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "--jsn"], ["render"], ["probe", "--from", "a@example.com", "--to"]],
+    ids=lambda words: words[0],
+)
+def test_a_verb_that_is_called_wrongly_shows_how_it_is_called(shell: Relay, words: list[str]) -> None:
+    told = shell.exec("postern", *words, env=UPSTREAM)
+    assert told.status == 2
+    assert told.output.startswith(f"usage: postern {words[0]}")
+
+
 def test_render_writes_the_configuration_without_the_secret(shell: Relay) -> None:
     rendered = shell.exec("postern", "render", "/run/rendered", env=UPSTREAM | LOGIN)
     assert rendered.status == 0
