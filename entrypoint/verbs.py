@@ -48,6 +48,15 @@ def check(environ: Mapping[str, str], arguments: list[str]) -> int:
     return status if problems else 0
 
 
+def _policy(environ: Mapping[str, str]) -> Policy | None:
+    """The decisions, or None after every problem has been printed."""
+    try:
+        return decision.make(environ, commands.vocabulary())
+    except MisconfiguredError as error:
+        print("\n".join(map(str, error.problems)))
+        return None
+
+
 def _opinion(policy: Policy) -> Iterator[Problem]:
     """What Postfix says of the files, read from a place where nothing else uses them."""
     from .postfix import tables
@@ -78,10 +87,7 @@ def render_files(environ: Mapping[str, str], arguments: list[str]) -> int:
     command.add_argument("directory", type=Path)
     command.add_argument("--reveal-secrets", action="store_true", help="instead of stars")
     options = command.parse_args(arguments)
-    try:
-        policy = decision.make(environ, commands.vocabulary())
-    except MisconfiguredError as error:
-        print("\n".join(map(str, error.problems)))
+    if not (policy := _policy(environ)):
         return EX_CONFIG
     target = options.directory
     for file in render.files(policy, render.templates(), CONFIGURATION):
@@ -136,10 +142,7 @@ def probe_upstream(environ: Mapping[str, str], arguments: list[str]) -> int:
     command.add_argument("--from", dest="sender", metavar="ADDRESS", help="default: postmaster at MYHOSTNAME")
     command.add_argument("--to", dest="recipient", metavar="ADDRESS", help="default: the sender")
     options = command.parse_args(arguments)
-    try:
-        policy = decision.make(environ, commands.vocabulary())
-    except MisconfiguredError as error:
-        print("\n".join(map(str, error.problems)))
+    if not (policy := _policy(environ)):
         return EX_CONFIG
     sender = options.sender or f"postmaster@{policy.hostname}"
     recipient = options.recipient or sender
