@@ -15,16 +15,22 @@ PROC = "/proc"
 
 
 class Process:
-    """One process: its pid, name (at most 15 characters), process group and session."""
+    """One process: its pid, name (at most 15 characters), state (proc_pid_stat(5)), process group and session."""
 
     # A plain class: dataclasses and typing would add 1 MB to each of the long-running programs.
-    __slots__ = ("group", "name", "pid", "session")
+    __slots__ = ("group", "name", "pid", "session", "state")
 
-    def __init__(self, pid: int, name: str, group: int, session: int) -> None:
+    def __init__(self, pid: int, name: str, state: str, group: int, session: int) -> None:
         self.pid = pid
         self.name = name
+        self.state = state
         self.group = group
         self.session = session
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped it (SIGSTOP): it lives and holds what it holds, but does nothing."""
+        return self.state == "T"
 
 
 def look(pid: int, proc: str = PROC) -> Process | None:
@@ -39,7 +45,7 @@ def look(pid: int, proc: str = PROC) -> Process | None:
     state, _, group, session = rest.split()[:4]
     if state in (b"Z", b"X"):
         return None
-    return Process(pid, name.decode("utf-8", "replace"), int(group), int(session))
+    return Process(pid, name.decode("utf-8", "replace"), state.decode("ascii"), int(group), int(session))
 
 
 def in_group(leader: int, proc: str = PROC) -> list[Process]:

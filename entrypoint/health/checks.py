@@ -12,12 +12,15 @@ from entrypoint.health import smtp
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 # pathlib would add 0.9 MB.
 # ruff: noqa: PTH123
 
 # For all of one listener's session. Kubernetes waits 1 s by default, Docker 30 s.
 PATIENCE = 3.0
+# After 60 s (service_throttle_time in postconf(5)) master tries again, and says so if that fails, too.
+_THROTTLED_FOR = 70
 
 
 class Check:
@@ -53,15 +56,36 @@ class Listener:
 
 
 def alive(state_file: str = runtime.STATE, proc: str = processes.PROC) -> list[Check]:
-    """The keeper and Postfix's master exist, and are still what the keeper noted down."""
+    """The keeper and Postfix's master exist, are still what the keeper noted down, and can do something."""
     state = _state(state_file)
-    consequence = "no mail is accepted or delivered until supervisor has restarted it"
     checks = []
     for name in ("keeper", "master"):
         process = processes.look(state.get(name, 0), proc)
-        well = process is not None and process.name == name
-        checks.append(Check(name, "" if well else f"not running: {consequence}"))
+        problem = ""
+        if process is None or process.name != name:
+            problem = "not running: no mail is accepted or delivered until supervisor has restarted it"
+        elif process.stopped:
+            problem = "stopped by a signal: mail stalls until it is continued (SIGCONT) or killed"
+        checks.append(Check(name, problem))
     return checks
+
+
+def startable(state_file: str = runtime.STATE) -> list[Check]:
+    """Nothing, or one failed check for the program of Postfix that master could not start lately."""
+    state = _state(state_file)
+    name = state.get("throttled")
+    # The keeper measured by the same clock: it is the machine's, and nobody sets it.
+    if not name or time.monotonic() - state["throttled_at"] > _THROTTLED_FOR:
+        return []
+    return [Check(f"program {name}", f"ends whenever it is started, see the log: {_without(name)}")]
+
+
+def _without(program: str) -> str:
+    if program in ("smtpd", "cleanup", "trivial-rewrite"):
+        return "no mail is accepted"
+    if program in ("qmgr", "smtp"):
+        return "mail is accepted, but waits in the queue"
+    return "mail may be refused, or wait in the queue"
 
 
 def stopping(state_file: str = runtime.STATE) -> list[Check]:
@@ -124,10 +148,10 @@ class Shared:
             return self._checks
 
 
-def _state(path: str) -> dict[str, int]:
+def _state(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="ascii") as file:
-            state: dict[str, int] = json.load(file)
+            state: dict[str, Any] = json.load(file)
     except (OSError, ValueError):
         # The keeper has not started Postfix yet, or has ended it.
         return {}

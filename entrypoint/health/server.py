@@ -10,12 +10,12 @@ import json
 import signal
 import socket
 import socketserver
-import threading
 import time
 
 from entrypoint import log, processes, runtime
 from entrypoint.health import checks
 from entrypoint.health.answers import answer
+from entrypoint.health.places import Places
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 # A request's head must be complete after this time, however slowly it comes, and no longer than this.
 _SECONDS = 2.0
 _LONGEST = 8192
-# Requests under way at the same time; one more is closed unanswered. Each is a thread.
-_AT_ONCE = 32
 
 
 def serve(runtime_file: str = runtime.RUNTIME, state_file: str = runtime.STATE) -> int:
@@ -40,11 +38,11 @@ def serve(runtime_file: str = runtime.RUNTIME, state_file: str = runtime.STATE) 
     processes.rename("health")
     with open(runtime_file, encoding="utf-8") as file:
         facts = json.load(file)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, _stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     port = facts["health_port"]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, _stop)
         with bind(port, routes(facts, state_file)) as server:
             while True:
                 server.handle_request()
@@ -66,8 +64,10 @@ def routes(facts: dict[str, object], state_file: str) -> Routes:
 
     def ready() -> list[checks.Check]:
         before = checks.stopping(state_file) + alive()
-        # Without a master each listener would be one more way to say the same.
-        return before + shared.checks() if all(check.ok for check in before) else before
+        if not all(check.ok for check in before):
+            # Without a master each listener would be one more way to say the same.
+            return before
+        return before + checks.startable(state_file) + shared.checks()
 
     return {"/livez": alive, "/readyz": ready, "/healthz": ready}
 
@@ -94,7 +94,7 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, family: socket.AddressFamily, port: int, table: Routes) -> None:
         self.address_family = family
         self.table = table
-        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        self._places = Places()
         super().__init__(("", port), Handler)
 
     def server_bind(self) -> None:
@@ -103,16 +103,21 @@ class Server(socketserver.ThreadingTCPServer):
         super().server_bind()
 
     def process_request(self, request: _Request, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        if not self._places.take(client_address[0]):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except Exception:
+            # No thread could be started, which would have given the place back.
+            self._places.give_back(client_address[0])
+            raise
 
     def process_request_thread(self, request: _Request, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._places.give_back(client_address[0])
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away, or comes too slowly, is no news."""
@@ -141,8 +146,11 @@ class Handler(socketserver.BaseRequestHandler):
         return head
 
 
-class _StopError(Exception):
-    """Raised by the signal handler: Python would otherwise go back to waiting (PEP 475)."""
+class _StopError(BaseException):
+    """Raised by the signal handler: Python would otherwise go back to waiting (PEP 475).
+
+    Not an Exception: socketserver takes those for a request that failed, and goes on.
+    """
 
 
 def _stop(*_: object) -> None:

@@ -87,32 +87,34 @@ def examine(connection: socket.socket, deadline: float) -> str:
     hello = dialogue.ask("EHLO localhost")
     if hello.code != 250:
         return f'answers EHLO with "{hello}": clients are turned away before they can send'
-    problem = _envelope(dialogue, hello.text.partition(" ")[0])
+    problem = _envelope(dialogue, hello)
     # Leaving properly, or Postfix logs "lost connection".
     dialogue.ask("RSET")
     dialogue.ask("QUIT")
     return problem
 
 
-def _envelope(dialogue: Dialogue, hostname: str) -> str:
+def _envelope(dialogue: Dialogue, hello: Reply) -> str:
+    hostname, _, offered = hello.text.partition(" ")
     for command in ("MAIL FROM:<>", f"RCPT TO:<readiness-probe@{hostname}>"):
         reply = dialogue.ask(command)
-        if decided(reply):
+        if decided(reply, offered):
             return ""
         if reply.code != 250:
             return f'answers {command.partition(":")[0]} with "{reply}": mail is not accepted here'
     return ""
 
 
-def decided(reply: Reply) -> bool:
+def decided(reply: Reply, offered: str) -> bool:
     """Whether a refusal is a decision about this client, which other clients need not share, and not a fault.
 
-    The probe's own answer, relay access denied and other policy (554 5.7.x), and "STARTTLS/AUTH first" (530).
+    That is the probe's own answer; relay access denied, where the probe's address is not trusted; and "STARTTLS or
+    AUTH first" (530) if what EHLO `offered` lets a client obey. Any other refusal may be meant for everybody.
     """
-    return (
-        (reply.code == 450 and MARKER in reply.text)
-        or (reply.code == 554 and reply.text.startswith("5.7."))
-        or reply.code == 530
+    if reply.code == 530:
+        return not {"STARTTLS", "AUTH"}.isdisjoint(offered.split())
+    return (reply.code == 450 and MARKER in reply.text) or (
+        reply.code == 554 and "Relay access denied" in reply.text
     )
 
 

@@ -11,7 +11,7 @@ import signal
 import time
 
 from entrypoint import processes, runtime
-from entrypoint.keeper import master, syslog
+from entrypoint.keeper import master, syslog, throttle
 from entrypoint.keeper.stream import ProbeFilter, Stream, container_stdout
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
@@ -58,6 +58,7 @@ class Keeper:
         self._master = 0
         self._status: int | None = None  # master's wait status, once it has ended
         self._stopping = False
+        self._throttled = ("", 0)  # the program that master could not start, and when (time.monotonic)
         self._log = -1  # the reading end of master's stdout; -1 when all of it has been read
         self._syslog: socket.socket | None = None
 
@@ -113,14 +114,14 @@ class Keeper:
 
     def stop(self) -> None:
         """End Postfix on request. Everything accepted is in the queue; deliveries under way may happen twice."""
-        self._note_state(stopping=True)
+        self._note_state()
         self._end_group()
 
     def clear_away(self) -> None:
         """Master ended by itself: end its children, which hold the listening sockets, and say what happened."""
         self._end_group()
         self._stream.say(
-            f"error: Postfix's master ended ({_cause(self._status or 0)}): "
+            f"error: Postfix's master ended ({master.cause(self._status or 0)}): "
             "no mail is accepted until supervisor has restarted it"
         )
 
@@ -156,7 +157,7 @@ class Keeper:
         except BlockingIOError:
             return False
         if data:
-            self._stream.feed(data)
+            self._look_for_throttling(self._stream.feed(data))
             return True
         self._selector.unregister(self._log)
         os.close(self._log)
@@ -168,6 +169,11 @@ class Keeper:
             for line in syslog.received(self._syslog):
                 self._stream.add(line)
 
+    def _look_for_throttling(self, lines: bytes) -> None:
+        if throttle.MARK in lines and (program := throttle.program(lines, self._master)):
+            self._throttled = (program, int(time.monotonic()))
+            self._note_state()
+
     def _on_signal(self) -> None:
         try:
             numbers = os.read(self._signals, 512)
@@ -178,9 +184,13 @@ class Keeper:
             pid, status = os.waitpid(self._master, os.WNOHANG)
             self._status = status if pid else None
 
-    def _note_state(self, *, stopping: bool = False) -> None:
-        """Tell the health program who must live; a reader never sees half of it."""
-        state = f'{{"keeper": {os.getpid()}, "master": {self._master}, "stopping": {int(stopping)}}}\n'
+    def _note_state(self) -> None:
+        """Tell the health program who must live, and what it cannot see; a reader never sees half of it."""
+        program, when = self._throttled
+        state = (
+            f'{{"keeper": {os.getpid()}, "master": {self._master}, "stopping": {int(self._stopping)}, '
+            f'"throttled": "{program}", "throttled_at": {when}}}\n'
+        )
         with open(self._state_file + ".new", "w", encoding="ascii") as file:
             file.write(state)
             os.fchmod(file.fileno(), 0o644)
@@ -188,9 +198,3 @@ class Keeper:
 
     def _forget_state(self) -> None:
         os.unlink(self._state_file)
-
-
-def _cause(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"exit status {os.WEXITSTATUS(status)}; its reason is in the lines above"

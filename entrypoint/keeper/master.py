@@ -83,3 +83,10 @@ def end(group: int, seconds: float) -> None:
             time.sleep(GLANCE)
         else:
             return
+
+
+def cause(status: int) -> str:
+    """Why it ended, in words, from its wait status."""
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit status {os.WEXITSTATUS(status)}; its reason is in the lines above"

@@ -66,13 +66,16 @@ class Stream:
         self._probe = probe
         self._partial = b""
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bytes:
+        """Take a piece; returns the lines that it completed, the probe's among them."""
         lines, newline, rest = (self._partial + data).rpartition(b"\n")
         self._partial = rest
-        if newline:
-            self.add(lines + newline)
+        lines += newline
+        if lines:
+            self.add(lines)
         if len(rest) > LONGEST:
             self.flush()
+        return lines
 
     def add(self, lines: bytes) -> None:
         """Write complete lines."""

@@ -28,6 +28,14 @@ PROBE = "127.98.67.25"
 ALIVE = "ok keeper\nok master\n"
 READY = ALIVE + "ok listener 25\nok listener 587\n"
 MANY = 300
+# Requests under way that one address may have.
+AT_ONCE = 16
+# An option that none of Postfix's programs knows, in master.cf.
+BROKEN = {
+    "qmgr": {"POSTFIXMASTER_qmgr__unix": "qmgr unix n - n 300 1 qmgr -Q"},
+    "cleanup": {"POSTFIXMASTER_cleanup__unix": "cleanup unix n - n - 0 cleanup -Q"},
+    "smtp": {"POSTFIXMASTER_smtp__unix": "smtp unix - - n - - smtp -Q"},
+}
 
 
 def ask(relay: Relay, path: str, method: str = "GET", timeout: float = 10.0) -> tuple[int, str]:
@@ -123,12 +131,10 @@ def test_the_probes_address_cannot_send_mail_unseen(relay: Relay, sink: Sink) ->
     assert sink.received(to) == []
 
 
-def test_a_listener_that_hangs_is_named_and_the_relay_stays_alive(
-    start_relay: StartRelay, sink: Sink
-) -> None:
+def test_a_listener_that_hangs_is_named_and_the_relay_stays_alive(start_relay: StartRelay) -> None:
     """A restart would not be wrong here, but would lose nothing and help only by chance: others get the mail first."""
     relay = start_relay()
-    frozen = inside.named(relay, "master", "smtpd")
+    frozen = inside.named(relay, "smtpd")
     inside.signal(relay, "STOP", frozen)
     answer = readiness(relay, "^503 ")
     assert re.search("failed listener 25: timed out: mail handed in here waits or fails", answer)
@@ -156,13 +162,65 @@ def test_a_listener_that_refuses_everybody_is_named_with_postfixs_words(
     assert ask(relay, "/livez") == (200, ALIVE)
 
 
+@pytest.mark.parametrize(
+    ("program", "consequence"),
+    [
+        ("qmgr", "mail is accepted, but waits in the queue"),
+        ("cleanup", "no mail is accepted"),
+        ("smtp", "mail is accepted, but waits in the queue"),
+    ],
+)
+def test_a_program_that_cannot_start_is_named_and_the_relay_stays_alive(
+    start_relay: StartRelay, program: str, consequence: str
+) -> None:
+    """The ports are open, and a mail is taken or not as ever; only Postfix's master knows that nothing works."""
+    relay = start_relay(dict(BROKEN[program]), wait=False)
+    relay.logged("master.*: daemon started")
+    # Some are started for a mail only. Whether this one is taken depends on which; without cleanup smtpd says nothing.
+    hand_in = (
+        "s = smtplib.SMTP('127.0.0.1', 25, timeout=2); s.sendmail('a@example.com', ['b@example.org'], 'x')"
+    )
+    relay.exec("python3", "-c", f"import smtplib; {hand_in}")
+    answer = readiness(
+        relay, f"failed program {program}: ends whenever it is started, see the log: {consequence}"
+    )
+    assert answer.startswith("503 ")
+    assert ask(relay, "/livez") == (200, ALIVE)
+    assert relay.exec("postern", "health").status == 1
+
+
+def test_a_listener_that_turns_everybody_away_is_named_with_postfixs_words(start_relay: StartRelay) -> None:
+    """The refusal is Postfix's usual one, and no fault of its own: but nobody can hand in a mail."""
+    relay = start_relay({"POSTFIX_smtpd_client_restrictions": "reject"}, wait=False)
+    answer = readiness(relay, "failed listener 25: answers")
+    refused = "554 5.7.1 .*Client host rejected: Access denied"
+    assert re.search(
+        f'failed listener 25: answers RCPT TO with "{refused}": mail is not accepted here', answer
+    )
+
+
+@pytest.mark.parametrize("name", ["keeper", "master"])
+def test_a_process_that_is_stopped_is_not_alive(start_relay: StartRelay, name: str) -> None:
+    """It cannot be told from a healthy one by its ports, which the others still serve for a while."""
+    relay = start_relay()
+    stopped = [inside.the(relay, name)]
+    inside.signal(relay, "STOP", stopped)
+    answer = readiness(relay, "^503 ")
+    assert f"failed {name}: stopped by a signal: mail stalls" in answer
+    assert ask(relay, "/livez")[0] == 503
+    inside.signal(relay, "CONT", stopped)
+    readiness(relay, "^200 ")
+
+
 def test_a_dead_postfix_is_neither_alive_nor_ready(start_relay: StartRelay) -> None:
     relay = start_relay()
     keeper = inside.the(relay, "keeper")
     # Its parent cannot restart what it does not see end.
     inside.signal(relay, "STOP", [keeper])
     inside.signal(relay, "KILL", inside.named(relay, "master"))
-    until("livez has seen it", lambda: ask(relay, "/livez")[0] == 503, needs=[relay.container])
+    until(
+        "livez has seen it", lambda: "failed master: not" in ask(relay, "/livez")[1], needs=[relay.container]
+    )
     for path in ("/livez", "/readyz"):
         status, body = ask(relay, path)
         assert status == 503
@@ -185,7 +243,7 @@ def test_a_relay_that_is_stopping_is_alive_but_not_ready_and_ends_in_time(start_
 
 def test_slow_clients_do_not_hold_up_others_and_are_sent_away(relay: Relay) -> None:
     address = ("127.0.0.1", engine.published(relay.container, HEALTH_PORT))
-    slow = [socket.create_connection(address, timeout=10) for _ in range(20)]
+    slow = [socket.create_connection(address, timeout=10) for _ in range(AT_ONCE - 1)]
     try:
         for client in slow:
             client.sendall(b"GET /readyz HTTP/1.1\r\nX-Slow: ")
@@ -193,6 +251,17 @@ def test_slow_clients_do_not_hold_up_others_and_are_sent_away(relay: Relay) -> N
         assert [client.recv(1) for client in slow] == [b""] * len(slow)
     finally:
         for client in slow:
+            client.close()
+
+
+def test_a_neighbour_that_takes_all_its_places_does_not_keep_the_engines_check_out(relay: Relay) -> None:
+    address = ("127.0.0.1", engine.published(relay.container, HEALTH_PORT))
+    idle = [socket.create_connection(address, timeout=10) for _ in range(40)]
+    try:
+        # From inside, as the engine runs it. The neighbour's own next request, from outside, is not served.
+        assert relay.exec("postern", "health") == engine.Result(0, READY)
+    finally:
+        for client in idle:
             client.close()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from entrypoint.health import checks, smtp
+from entrypoint.health import checks
 from entrypoint.health.checks import Check, Listener, Shared
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 SOURCE = "127.98.67.25"
+STARTTLS = "250-relay.example.org\r\n250-STARTTLS\r\n250 SMTPUTF8"
+FIRST = "530 5.7.0 Must issue a STARTTLS command first"
 PROBED = "450 4.7.0 <unknown[127.98.67.25]>: Client host rejected: readiness probe: no mail is taken from this address"
 WELL = {
     "": "220 relay.example.org ESMTP Postfix",
@@ -99,8 +101,9 @@ def test_a_probe_goes_up_to_the_recipient_from_its_own_address_and_leaves_polite
     [
         {"RCPT": "250 2.1.5 Ok"},
         {"RCPT": "554 5.7.1 <a@b>: Relay access denied"},
-        {"RCPT": "530 5.7.0 Must issue a STARTTLS command first"},
-        {"MAIL": "530 5.7.0 Must issue a STARTTLS command first"},
+        {"RCPT": FIRST, "EHLO": STARTTLS},
+        {"MAIL": FIRST, "EHLO": STARTTLS},
+        {"MAIL": "530 5.7.0 Authentication required", "EHLO": "250-relay.example.org\r\n250 AUTH PLAIN"},
         {"EHLO": "250 relay.example.org"},
     ],
 )
@@ -123,6 +126,16 @@ def test_a_listener_that_decides_is_ready_even_if_it_refuses_the_probe(
         ({"RCPT": "450 4.1.2 Domain not found"}, 'answers RCPT TO with "450 4.1.2'),
         ({"RCPT": "421 4.7.0 too many errors"}, 'answers RCPT TO with "421'),
         ({"RCPT": None}, "connection closed without a reply"),
+        ({"MAIL": FIRST}, 'answers MAIL FROM with "530 5.7.0 Must issue a STARTTLS'),
+        (
+            {"RCPT": "554 5.7.1 <unknown[127.98.67.25]>: Client host rejected: Access denied"},
+            'answers RCPT TO with "554 5.7.1 <unknown[127.98.67.25]>: Client host rejected: Access denied": mail is not',
+        ),
+        (
+            {"RCPT": "450 4.7.1 <a@b>: Recipient address rejected: Greylisted"},
+            'answers RCPT TO with "450 4.7.1',
+        ),
+        ({"RCPT": "550 5.1.1 <a@b>: User unknown"}, 'answers RCPT TO with "550 5.1.1'),
     ],
 )
 def test_a_listener_that_is_broken_is_not_ready_and_says_how(
@@ -164,10 +177,8 @@ def test_a_check_names_the_listener_as_the_user_wrote_it(address: str) -> None:
     assert str(Listener(address, 25)) == names[address]
 
 
-def test_reply_codes_that_are_a_decision_are_told_from_faults() -> None:
-    assert smtp.decided(smtp.Reply(554, "5.7.1 Relay access denied"))
-    assert not smtp.decided(smtp.Reply(554, "5.3.0 Server configuration problem"))
-    assert not smtp.decided(smtp.Reply(450, "4.2.0 Greylisted"))
+def test_a_host_name_is_no_offer_of_starttls() -> None:
+    assert not verdict({"MAIL": FIRST, "EHLO": "250-STARTTLS\r\n250 SIZE 1000"}).ok
 
 
 def proc(tmp_path: Path, **processes: str) -> tuple[str, str]:
@@ -200,6 +211,13 @@ def test_a_master_that_is_gone_dead_or_somebody_else_is_not_alive(
     assert failed(checks.alive(*proc(tmp_path, **processes))) == ["master"]
 
 
+@pytest.mark.parametrize("name", ["keeper", "master"])
+def test_a_process_that_is_stopped_is_not_alive_since_it_does_nothing(tmp_path: Path, name: str) -> None:
+    found = checks.alive(*proc(tmp_path, **{name: f"{name} T"}))
+    assert failed(found) == [name]
+    assert "stopped by a signal" in "".join(check.detail for check in found)
+
+
 def test_a_keeper_that_is_gone_is_not_alive(tmp_path: Path) -> None:
     assert failed(checks.alive(*proc(tmp_path, keeper=""))) == ["keeper"]
 
@@ -214,6 +232,38 @@ def test_a_relay_that_is_being_stopped_says_so(tmp_path: Path) -> None:
     assert failed(checks.stopping(str(state))) == ["running"]
     state.write_text('{"keeper": 11, "master": 12, "stopping": 0}\n')
     assert checks.stopping(str(state)) == []
+
+
+def throttled(tmp_path: Path, program: str, seconds_ago: float) -> list[Check]:
+    at = int(time.monotonic() - seconds_ago)
+    state = tmp_path / "state.json"
+    state.write_text(f'{{"keeper": 11, "throttled": "{program}", "throttled_at": {at}}}\n')
+    return checks.startable(str(state))
+
+
+@pytest.mark.parametrize(
+    ("program", "consequence"),
+    [
+        ("cleanup", "no mail is accepted"),
+        ("qmgr", "mail is accepted, but waits in the queue"),
+        ("tlsmgr", "mail may be refused, or wait in the queue"),
+    ],
+)
+def test_a_program_that_postfix_cannot_start_is_named_with_what_follows(
+    tmp_path: Path, program: str, consequence: str
+) -> None:
+    [check] = throttled(tmp_path, program, 1)
+    assert str(check).startswith(f"failed program {program}: ends whenever it is started")
+    assert check.detail.endswith(consequence)
+
+
+def test_a_program_stays_failed_from_one_of_masters_attempts_to_the_next_and_no_longer(
+    tmp_path: Path,
+) -> None:
+    assert len(throttled(tmp_path, "smtp", 64)) == 1
+    assert throttled(tmp_path, "smtp", 75) == []
+    assert throttled(tmp_path, "", 0) == []
+    assert checks.startable(str(tmp_path / "none")) == []
 
 
 def test_many_probers_at_once_make_one_measurement() -> None:

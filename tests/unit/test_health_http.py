@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from entrypoint.health import server
 from entrypoint.health.answers import answer
 from entrypoint.health.check import check
 from entrypoint.health.checks import Check
+from entrypoint.health.places import FOR_ALL, FOR_ONE, Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,13 +109,86 @@ def port() -> Iterator[int]:
 
 
 def test_clients_that_say_nothing_do_not_hold_up_a_probe(port: int) -> None:
-    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    connection.request("GET", "/livez")
-    assert connection.getresponse().status == 200
-    connection.close()
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(FOR_ONE - 1)]
+    assert alive(port)
     for client in silent:
         client.close()
+
+
+def alive(port: int) -> bool:
+    """Whether /livez is answered; False if the connection is closed instead."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        return False
+    finally:
+        connection.close()
+
+
+def test_a_client_that_takes_all_its_places_gets_no_more_until_it_leaves(port: int) -> None:
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(FOR_ONE)]
+    assert not alive(port)
+    for client in silent:
+        client.close()
+    deadline = time.monotonic() + 5
+    while not alive(port):
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"])
+def test_one_neighbour_cannot_take_the_places_of_others(address: str) -> None:
+    places = Places()
+    assert [places.take(address) for _ in range(40)].count(True) == FOR_ONE
+    assert places.take("192.0.2.2")
+    assert places.take("127.0.0.1")
+
+
+def test_all_neighbours_together_cannot_keep_the_engines_health_check_out() -> None:
+    places = Places()
+    assert [places.take(f"192.0.2.{n}") for n in range(100)].count(True) == FOR_ALL
+    assert all(places.take(address) for address in ("127.0.0.1", "::ffff:127.0.0.1", "::1"))
+
+
+def test_loopback_is_one_client_whatever_its_address() -> None:
+    places = Places()
+    addresses = ["127.0.0.1", "::ffff:127.0.0.1", "::1", "127.0.0.2"] * FOR_ONE
+    assert [places.take(address) for address in addresses].count(True) == FOR_ONE
+    assert places.take("192.0.2.1")
+
+
+def test_a_place_that_was_given_back_is_free(port: int) -> None:
+    places = Places()
+    for _ in range(3 * FOR_ALL):
+        assert places.take("192.0.2.1")
+        places.give_back("192.0.2.1")
+    assert all(alive(port) for _ in range(3 * FOR_ONE))
+
+
+def test_threads_that_cannot_be_started_cost_no_place(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert [alive(port) for _ in range(2 * FOR_ONE)].count(True) == 0
+    assert alive(port)
+
+
+def test_a_stop_that_comes_while_a_request_is_taken_ends_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the engine waits for its time limit, and kills."""
+
+    def interrupted(*_: object) -> None:
+        server._stop()
+
+    with server.bind(0, TABLE) as running:
+        monkeypatch.setattr(running, "process_request", interrupted)
+        with (
+            socket.create_connection(("127.0.0.1", running.server_address[1])),
+            pytest.raises(server._StopError),
+        ):
+            running.handle_request()
 
 
 def test_a_client_that_never_ends_its_request_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +202,17 @@ def test_a_request_without_end_is_refused_at_its_limit(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 5) as client:
         client.sendall(b"A" * server._LONGEST)
         assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_program_that_postfix_cannot_start_makes_it_unready_but_not_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("entrypoint.health.checks.alive", lambda _: [Check("keeper"), Check("master")])
+    state = tmp_path / "state.json"
+    state.write_text(f'{{"throttled": "qmgr", "throttled_at": {int(time.monotonic())}}}')
+    table = server.routes({"listeners": [], "probe_source": "127.98.67.25"}, str(state))
+    assert [check.name for check in table["/readyz"]() if not check.ok] == ["program qmgr"]
+    assert [check.name for check in table["/livez"]() if not check.ok] == []
 
 
 def runtime(tmp_path: Path, port: int) -> str:

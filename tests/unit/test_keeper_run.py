@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from entrypoint import processes
+from entrypoint import processes, runtime
 from entrypoint.keeper import master
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -54,9 +55,9 @@ class Running:
             env={"PATH": os.environ["PATH"], "RELAYHOST_PASSWORD": "secret", "TZ": "UTC"},
         )
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> dict[str, Any]:
         try:
-            state: dict[str, int] = json.loads((self.directory / "state.json").read_text())
+            state: dict[str, Any] = json.loads((self.directory / "state.json").read_text())
         except FileNotFoundError:
             return {}
         return state
@@ -106,10 +107,36 @@ def test_a_stop_ends_postfix_and_loses_no_line_of_its_end(run: Callable[..., Run
     )
     keeper.until("ready")
     keeper.until_noted()
-    assert set(keeper.state()) == {"keeper", "master", "stopping"}
+    assert keeper.state() == {
+        "keeper": keeper.process.pid,
+        "master": keeper.state()["master"],
+        "stopping": 0,
+        "throttled": "",
+        "throttled_at": 0,
+    }
     keeper.process.send_signal(signal.SIGTERM)
     assert keeper.end() == (0, [str(n) for n in range(1, 5001)])
     assert keeper.state() == {}
+
+
+def test_a_program_that_master_cannot_start_is_noted_for_the_health_program(
+    run: Callable[..., Running],
+) -> None:
+    """Each time it is told, since only the last time is of interest."""
+    keeper = run(
+        "#!/bin/sh\n"
+        "complain() { printf 'Nov 20 11:44:00 relay postfix/master[%s]: warning: /usr/lib/post' $$;\n"
+        '  echo "fix/sbin/$1: bad command startup -- throttling"; }\n'
+        "complain qmgr\nuntil [ -e more ]; do sleep 0.05; done\ncomplain smtp\nsleep 30\n"
+    )
+    begun = int(time.monotonic())
+    wait("qmgr is noted", lambda: keeper.state().get("throttled") == "qmgr")
+    assert begun <= keeper.state()["throttled_at"] <= time.monotonic()
+    assert runtime.scalar(str(keeper.directory / "state.json"), "master") == str(keeper.state()["master"])
+    assert runtime.scalar(str(keeper.directory / "state.json"), "throttled") == "qmgr"
+    (keeper.directory / "more").touch()
+    wait("smtp is noted", lambda: keeper.state().get("throttled") == "smtp")
+    assert keeper.state()["stopping"] == 0
 
 
 def test_what_ignores_the_stop_is_killed(run: Callable[..., Running]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from entrypoint.keeper import stream, syslog
+from entrypoint.keeper import stream, syslog, throttle
 from entrypoint.keeper.stream import ProbeFilter, Stream
 
 if TYPE_CHECKING:
@@ -78,6 +78,56 @@ def written(tmp_path: Path, pieces: list[bytes]) -> bytes:
     log.flush()
     os.close(out)
     return path.read_bytes()
+
+
+def test_what_is_looked_through_is_complete_lines() -> None:
+    out = os.open(os.devnull, os.O_WRONLY)
+    log = Stream(out, PROBE)
+    assert [log.feed(piece) for piece in (b"one\ntw", b"", b"o", b"\nthree\n")] == [
+        b"one\n",
+        b"",
+        b"",
+        b"two\nthree\n",
+    ]
+    os.close(out)
+
+
+THROTTLED = "warning: /usr/lib/postfix/sbin/qmgr: bad command startup -- throttling"
+
+
+@pytest.mark.parametrize("tag", ["postfix/master[12]", "relay-1/master[12]"])
+def test_a_program_that_master_cannot_start_is_found_in_its_log(tag: str) -> None:
+    before = f"{START}postfix/qmgr[21]: fatal: invalid option: Q\n"
+    assert throttle.program(f"{before}{START}{tag}: {THROTTLED}\n{before}".encode(), 12) == "qmgr"
+
+
+def test_of_several_programs_the_last_is_named() -> None:
+    other = THROTTLED.replace("qmgr", "cleanup")
+    lines = f"{START}postfix/master[12]: {THROTTLED}\n{START}postfix/master[12]: {other}\n"
+    assert throttle.program(lines.encode(), 12) == "cleanup"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"postfix/master[13]: {THROTTLED}",
+        f"postfix/master[123]: {THROTTLED}",
+        f"postfix/smtpd[71]: {THROTTLED}",
+        f"postfix/cleanup[74]: 4jWDwK3Lkcz6XC3: message-id=<postfix/master[12]: {THROTTLED}",
+        f"postfix/smtpd[71]: warning: postfix/master[12]: {THROTTLED}",
+        f"postfix/smtpd[71]: NOQUEUE: reject: from=<x@{START}postfix/master[12]: {THROTTLED}",
+        f"postfix/smtpd[71]: NOQUEUE: reject: from=<x@postfix/master[12]: {THROTTLED}> to=<a@b>",
+        f"postfix/master[12]: {THROTTLED}> and more",
+        f"postfix/master[12]: fatal{THROTTLED}",
+    ],
+)
+def test_nobody_but_master_can_say_that_a_program_cannot_be_started(line: str) -> None:
+    assert throttle.program(f"{START}{line}\n".encode(), 12) == ""
+
+
+def test_a_programs_name_cannot_break_the_keepers_note() -> None:
+    line = f'{START}postfix/master[12]: warning: /x/a", "master: bad command startup -- throttling\n'
+    assert throttle.program(line.encode(), 12) == "amaster"
 
 
 def test_a_line_that_comes_in_pieces_is_one_line(tmp_path: Path) -> None:
