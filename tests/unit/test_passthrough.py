@@ -140,6 +140,7 @@ def test_a_mistake_is_named(
         ("POSTFIX_smtpd_authorized_xclient_hosts", "0.0.0.0/0"),
         ("POSTFIX_smtpd_upstream_proxy_protocol", "haproxy"),
         ("POSTFIX_smtpd_data_restrictions", "permit"),
+        ("POSTFIXMASTER_postlog__unix-dgram", "postlog unix-dgram n - n - 1 postlogd"),
         ("POSTFIX_maillog_file", "/var/log/mail"),
         ("POSTFIX_queue_directory", "/tmp"),
         ("POSTFIX_inet_interfaces", "loopback-only"),

@@ -33,6 +33,7 @@ command = /bin/sh -c "trap 'kill $!; echo health ends; exit' TERM; echo health r
 startsecs = 0
 stdout_logfile = NONE
 stdout_events_enabled = true
+stderr_logfile = NONE
 
 [program:keeper]
 priority = 20

@@ -26,6 +26,8 @@ def check(service: str, entry: str, vocabulary: Vocabulary | None) -> Iterator[s
         yield "must have a number or - as its sixth and seventh word (wakeup, maxproc)"
     if fields[4] == "y":
         yield "must not use a chroot (fifth word n): the image has none prepared"
+    if service == "postlog/unix-dgram":
+        yield "cannot be changed: the log goes to the container's output"
     if vocabulary and fields[7] not in vocabulary.programs:
         yield f"must name a program of Postfix, and {fields[7]!r} is none"
     yield from _open_doors(entry)
