@@ -56,7 +56,8 @@ class _Reading:
 def read(environ: Mapping[str, str], vocabulary: Vocabulary | None = None) -> Settings:
     """The settings in `environ`.
 
-    Without a vocabulary, as on a laptop, the names and types of Postfix's own parameters go unchecked. Raises IncompleteError with all problems.
+    Without a vocabulary, as on a laptop, the names and types of Postfix's own parameters go unchecked. Raises
+    IncompleteError with all problems.
     """
     reading = _Reading(
         {name: value for name, value in environ.items() if value and not _service_link(name, value)}

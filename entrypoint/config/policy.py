@@ -21,13 +21,11 @@ from .settings import Secret, Settings
 PROBE_SOURCE = "127.98.67.25"
 PROBE_REPLY = "450 4.7.0 readiness probe: no mail is taken from this address"
 
-PUBLIC_CAS = "/etc/ssl/certs/ca-certificates.crt"
 TLS_FROM_FIRST_BYTE = 465
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-_PRIVATE = (
-    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")),  # RFC 1918, RFC 4193
-)
+# RFC 1918, RFC 4193
+_PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _NOT_PUBLIC = (
     *_LOOPBACK,
     *_PRIVATE,
@@ -36,7 +34,6 @@ _NOT_PUBLIC = (
     *map(ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")),  # documentation
     ip_network("198.18.0.0/15"),  # benchmarks
 )
-_REFUSED = "554 5.7.1 Relay access denied"
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,6 @@ class Policy:
     """The decisions. Lists are in the order in which Postfix applies them."""
 
     hostname: str
-    timezone: str | None
     inet_protocols: str
     listeners: tuple[Listener, ...]
     trusted: tuple[Network, ...]
@@ -63,6 +59,7 @@ class Policy:
     credentials: Credentials | None
     tls_level: str
     implicit_tls: bool
+    host_lookup: str
     ca_pem: str | None
     settings: Settings
     parameters: Mapping[str, str]
@@ -88,35 +85,36 @@ class Policy:
 
 def decide(settings: Settings, host: Host) -> Policy:
     """The one answer to every question; the settings have passed `rules.check`."""
-    relayhost = settings.relayhost
+    relayhost, level = settings.relayhost, tls_level(settings)
     trusted = settings.mynetworks or trusted_by_default(host)
     distrusted = () if settings.trust_gateway else tuple(g for g in host.gateways if _holds(trusted, g))
     parameters = dict(settings.parameters)
     senders = _sender_restrictions(settings.allowed_sender_domains)
     # A user's own restrictions come after ours, which they would replace otherwise.
-    more_of_senders = [parameters.pop("smtpd_sender_restrictions", "")]
-    more_of_recipients = [parameters.pop("smtpd_recipient_restrictions", "")]
+    more_of_senders = parameters.pop("smtpd_sender_restrictions", None)
+    more_of_recipients = parameters.pop("smtpd_recipient_restrictions", None)
     return Policy(
         hostname=settings.myhostname or host.name,
-        timezone=settings.tz,
         inet_protocols="all" if host.ipv6 else "ipv4",
         listeners=settings.listen,
         trusted=trusted,
         distrusted=distrusted,
         relay_restrictions=_relay_restrictions(distrusted),
-        sender_restrictions=[*senders, *filter(None, more_of_senders)],
+        sender_restrictions=[*senders, *filter(None, [more_of_senders])],
         # The lookup of the recipient comes first, so that a probe finds out when those fail for everybody.
         recipient_restrictions=[
             "reject_unlisted_recipient",
             _answer_probe(),
-            *filter(None, more_of_recipients),
+            *filter(None, [more_of_recipients]),
         ],
         # Postfix takes mail for the bare name "postmaster" from everybody, whatever the other lists say.
         data_restrictions=[*senders, "permit_mynetworks", *_refuse_gateways(distrusted), "reject"],
         relayhost=relayhost,
         credentials=_credentials(settings),
-        tls_level=tls_level(settings),
+        tls_level=level,
         implicit_tls=relayhost is not None and relayhost.port == TLS_FROM_FIRST_BYTE,
+        # DANE needs answers that DNS itself has signed; else /etc/hosts and search lists count too, as everywhere else.
+        host_lookup="dns" if level == "dane" else "dns, native",
         ca_pem=settings.relayhost_ca_file.pem if settings.relayhost_ca_file else None,
         settings=settings,
         parameters=parameters,
@@ -172,8 +170,8 @@ def _refuse_gateways(distrusted: tuple[Address, ...]) -> list[str]:
     if not distrusted:
         return []
     reply = (
-        f"{_REFUSED}: this address is the gateway of the relay's network or its own, and strangers may stand behind "
-        "it. If the port is published on 127.0.0.1 only, set TRUST_GATEWAY=yes"
+        "554 5.7.1 Relay access denied: this address is the gateway of the relay's network or its own, and strangers may "
+        "stand behind it. If the port is published on 127.0.0.1 only, set TRUST_GATEWAY=yes"
     )
     return [f"check_client_access inline:{{ {_entries({str(g): reply for g in distrusted})} }}"]
 
