@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 
@@ -12,10 +11,6 @@ from entrypoint.health import smtp
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
-
-# pathlib would add 0.9 MB.
-# ruff: noqa: PTH123
 
 # For all of one listener's session. Kubernetes waits 1 s by default, Docker 30 s.
 PATIENCE = 3.0
@@ -46,6 +41,12 @@ class Listener:
         self.address = address
         self.port = port
 
+    @classmethod
+    def named(cls, name: str) -> Listener:
+        """From its name in master.cf: 25, 127.0.0.1:25 or [::1]:25."""
+        address, _, port = name.rpartition(":")
+        return cls(address.strip("[]"), int(port))
+
     def __str__(self) -> str:
         where = f"[{self.address}]:" if ":" in self.address else f"{self.address}:" if self.address else ""
         return f"listener {where}{self.port}"
@@ -60,7 +61,7 @@ def alive(state_file: str = runtime.STATE, proc: str = processes.PROC) -> list[C
     state = _state(state_file)
     checks = []
     for name in ("keeper", "master"):
-        process = processes.look(state.get(name, 0), proc)
+        process = processes.look(int(state.get(name, 0)), proc)
         problem = ""
         if process is None or process.name != name:
             problem = "not running: no mail is accepted or delivered until supervisor has restarted it"
@@ -75,7 +76,7 @@ def startable(state_file: str = runtime.STATE) -> list[Check]:
     state = _state(state_file)
     name = state.get("throttled")
     # The keeper measured by the same clock: it is the machine's, and nobody sets it.
-    if not name or time.monotonic() - state["throttled_at"] > _THROTTLED_FOR:
+    if not name or time.monotonic() - float(state["throttled_at"]) > _THROTTLED_FOR:
         return []
     return [Check(f"program {name}", f"ends whenever it is started, see the log: {_without(name)}")]
 
@@ -90,7 +91,7 @@ def _without(program: str) -> str:
 
 def stopping(state_file: str = runtime.STATE) -> list[Check]:
     """Nothing, or the one failed check that tells load balancers to look elsewhere."""
-    if _state(state_file).get("stopping"):
+    if _state(state_file).get("stopping") == "1":
         return [Check("running", "the relay is being stopped: hand in mail elsewhere")]
     return []
 
@@ -148,11 +149,9 @@ class Shared:
             return self._checks
 
 
-def _state(path: str) -> dict[str, Any]:
+def _state(path: str) -> dict[str, str]:
     try:
-        with open(path, encoding="ascii") as file:
-            state: dict[str, Any] = json.load(file)
-    except (OSError, ValueError):
+        return runtime.facts(path)
+    except OSError:
         # The keeper has not started Postfix yet, or has ended it.
         return {}
-    return state

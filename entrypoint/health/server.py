@@ -6,7 +6,6 @@ does only the request line would be used (its header, error pages, 501 and missi
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import socketserver
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
     _Request = socket.socket | tuple[bytes, socket.socket]
 
-# pathlib would add 0.9 MB.
-# ruff: noqa: PTH123
-
 # A request's head must be complete after this time, however slowly it comes, and no longer than this.
 _SECONDS = 2.0
 _LONGEST = 8192
@@ -36,9 +32,8 @@ _LONGEST = 8192
 def serve(runtime_file: str = runtime.RUNTIME, state_file: str = runtime.STATE) -> int:
     """Answer until SIGTERM, SIGINT or SIGQUIT: returns 0; or 1, with one line logged, if the port cannot be had."""
     processes.rename("health")
-    with open(runtime_file, encoding="utf-8") as file:
-        facts = json.load(file)
-    port = facts["health_port"]
+    facts = runtime.facts(runtime_file)
+    port = int(facts["health_port"])
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -53,11 +48,10 @@ def serve(runtime_file: str = runtime.RUNTIME, state_file: str = runtime.STATE) 
         return 1
 
 
-def routes(facts: dict[str, object], state_file: str) -> Routes:
+def routes(facts: dict[str, str], state_file: str) -> Routes:
     """What each path checks."""
-    listeners = [checks.Listener(row["address"], row["port"]) for row in facts["listeners"]]  # type: ignore[attr-defined]
-    source = str(facts["probe_source"])
-    shared = checks.Shared(lambda: checks.accepting(listeners, source))
+    listeners = [checks.Listener.named(name) for name in facts["listeners"].split()]
+    shared = checks.Shared(lambda: checks.accepting(listeners, facts["probe_source"]))
 
     def alive() -> list[checks.Check]:
         return checks.alive(state_file)

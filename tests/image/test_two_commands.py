@@ -33,7 +33,9 @@ def make(docker: Engine) -> Iterator[Make]:
     names = ("POSTERN_SMTP_PORT", "POSTERN_HEALTH_PORT", "POSTERN_SINK_PORT")
     own = {"COMPOSE_PROJECT_NAME": project} | dict(zip(names, map(str, free_ports(3)), strict=True))
     # make hands its variables to the tests that it runs, and they would come back as ours.
-    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
 
     def run(target: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

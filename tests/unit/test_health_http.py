@@ -210,14 +210,14 @@ def test_a_program_that_postfix_cannot_start_makes_it_unready_but_not_dead(
     monkeypatch.setattr("entrypoint.health.checks.alive", lambda _: [Check("keeper"), Check("master")])
     state = tmp_path / "state.json"
     state.write_text(f'{{"throttled": "qmgr", "throttled_at": {int(time.monotonic())}}}')
-    table = server.routes({"listeners": [], "probe_source": "127.98.67.25"}, str(state))
+    table = server.routes({"listeners": "", "probe_source": "127.98.67.25"}, str(state))
     assert [check.name for check in table["/readyz"]() if not check.ok] == ["program qmgr"]
     assert [check.name for check in table["/livez"]() if not check.ok] == []
 
 
 def runtime(tmp_path: Path, port: int) -> str:
     path = tmp_path / "runtime.json"
-    path.write_text(f'{{"health_port": {port}, "probe_source": "127.98.67.25", "listeners": []}}\n')
+    path.write_text(f'{{"health_port": {port}, "probe_source": "127.98.67.25", "listeners": ""}}\n')
     return str(path)
 
 
