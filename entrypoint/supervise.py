@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 # None of them is used here, and the real modules would cost 120 ms of every start and, libcrypto among them, 15 MB for
 # as long as the container lives.
 _STAND_INS: dict[str, dict[str, object]] = {
+    "base64": {"decodebytes": None, "encodebytes": None},
+    "gettext": {"gettext": str},
+    "glob": {},
     "hashlib": {"md5": None, "sha1": None},
     "html": {"escape": None},
     "html.entities": {},
     "html.parser": {"HTMLParser": object},
     "http.client": {},
     "pkg_resources": {},
+    "platform": {"node": lambda: os.uname().nodename},
     "supervisor.xmlrpc": {},
     # Where automatic log files would be, which are never written: it need only exist, also on a read-only root.
     "tempfile": {"gettempdir": lambda: "/"},
