@@ -16,7 +16,7 @@ SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null | sed 's,//
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test unit lint test-image bench reference base image sink-image tools-image clean \
+.PHONY: help up down test unit lint test-image bench reference base image sink-image tools-image bare-image clean \
 	need-compose need-ports need-python
 
 help: ## what each target does
@@ -41,7 +41,7 @@ lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
 	@$(BIN)/hadolint --ignore DL3008 --failure-threshold warning $(shell find . -name '*Dockerfile' -not -path './.venv/*')
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
 
-test-image: $(BIN)/.ready image sink-image tools-image ## tests of the image; one file: make test-image T=tests/image/test_x.py
+test-image: $(BIN)/.ready image sink-image tools-image bare-image ## tests of the image; one file: make test-image T=tests/image/test_x.py
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(T)
 
 bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image; options in ARGS, such as ARGS=--help
@@ -64,6 +64,10 @@ sink-image: base ## build postern-sink:latest, the upstream of the dev stack and
 tools-image: base ## build postern-test-tools:latest, the clients and the DNS server of the tests
 	@echo "building postern-test-tools:latest"
 	@$(DOCKER) build -q -t postern-test-tools:latest tests/image/tools >/dev/null
+
+bare-image: base ## build postern-bench-bare:latest, the bare Postfix that size and speed are compared with
+	@echo "building postern-bench-bare:latest"
+	@$(DOCKER) build -q -t postern-bench-bare:latest -f tests/bench/bare.Dockerfile tests/bench >/dev/null
 
 clean: need-compose ## end the stack and delete its volumes (waiting mail too!), the virtual environment and caches
 	@$(COMPOSE) down --volumes

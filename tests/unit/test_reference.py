@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,8 @@ def test_the_compose_file_uses_only_settings_that_exist() -> None:
     ]
     assert used
     assert set(used) <= set(variables())
+
+
+def test_the_readmes_recipes_use_only_settings_that_exist() -> None:
+    used = set(re.findall(r"-e ([A-Z][A-Z_]+)=", (ROOT / "README.md").read_text()))
+    assert {"RELAYHOST", "TRUST_GATEWAY"} <= used <= set(variables())

@@ -15,8 +15,6 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest.importorskip("supervisor", reason="supervisor is a Debian package in the image")
-
 ROOT = Path(__file__).parents[2]
 RUN = "import sys; from entrypoint.supervise import supervise; sys.exit(supervise(sys.argv[1]))"
 CONFIGURATION = """
