@@ -11,13 +11,15 @@ export POSTERN_SINK_PORT ?= 8025
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+# The commit's date, in seconds: what the image says of its own date is then the same for everybody.
+EPOCH = $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 # Without the user and token that such an address may hold.
 SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null | sed 's,//[^/]*@,//,'),unknown)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test unit lint test-image bench reference base image sink-image tools-image bare-image clean \
-	need-compose need-ports need-python
+.PHONY: help up down test unit lint test-deploy test-image bench chaos reference base image sink-image tools-image clients-image \
+	servers-image browser-image podman-image screenshot bare-image clean need-compose need-ports need-python
 
 help: ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,10 +30,13 @@ up: need-compose base need-ports image sink-image ## start the relay and a sink,
 down: need-compose ## end what `make up` started; mail that waits stays in its volume
 	@$(COMPOSE) down
 
-test: lint unit test-image ## everything, from a bare checkout
+test: lint unit test-deploy test-image ## everything, from a bare checkout
 
 unit: $(BIN)/.ready ## unit tests: seconds, without Docker
 	@$(BIN)/python -m pytest -q tests/unit
+
+test-deploy: $(BIN)/.ready ## Kubernetes manifests and chart, without Docker
+	@$(BIN)/python -m pytest -q -n 2 tests/deploy
 
 lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
 	@$(BIN)/ruff check .
@@ -39,23 +44,30 @@ lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
 	@$(BIN)/mypy
 	@# Versions of packages are not pinned: the image shall have today's security updates.
 	@$(BIN)/hadolint --ignore DL3008 --failure-threshold warning $(shell find . -name '*Dockerfile' -not -path './.venv/*')
-	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose/*.yml
 
-test-image: $(BIN)/.ready image sink-image tools-image bare-image ## tests of the image; one file: make test-image T=tests/image/test_x.py
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(T)
+test-image: $(BIN)/.ready ## tests of the image; one file: make test-image T=tests/image/test_x.py
+	@# Two at a time, as each waits for downloads.
+	@$(MAKE) --no-print-directory -j 2 image browser-image servers-image clients-image tools-image podman-image bare-image sink-image
+	@# In their order: the longest files have few tests, and would else be begun last.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(T)
 
 bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image; options in ARGS, such as ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-reference: $(BIN)/.ready ## write the README's settings and the golden configurations anew
-	@$(BIN)/python -m pytest -q tests/unit/test_reference.py tests/unit/test_golden.py --record
+chaos: $(BIN)/.ready image sink-image tools-image ## everything fails while 100,000 messages go through, and none is lost; options in ARGS, such as ARGS=--help
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+reference: $(BIN)/.ready ## write the settings in README and chart, the chart's values and the golden configurations anew
+	@$(BIN)/python -m pytest -q tests/unit/test_reference.py tests/unit/test_golden.py tests/deploy/test_chart_values.py --record
 
 base: ## make sure of the base image: present, pulled, or made from Debian's packages
 	@scripts/base-image
 
 image: base ## build postern:latest
 	@echo "building postern:latest (the first time takes about a minute)"
-	@$(DOCKER) build -q -t postern:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) . >/dev/null
+	@$(DOCKER) build -q -t postern:latest --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) \
+		--build-arg SOURCE_DATE_EPOCH=$(EPOCH) . >/dev/null
 
 sink-image: base ## build postern-sink:latest, the upstream of the dev stack and the tests
 	@echo "building postern-sink:latest"
@@ -64,6 +76,25 @@ sink-image: base ## build postern-sink:latest, the upstream of the dev stack and
 tools-image: base ## build postern-test-tools:latest, the clients and the DNS server of the tests
 	@echo "building postern-test-tools:latest"
 	@$(DOCKER) build -q -t postern-test-tools:latest tests/image/tools >/dev/null
+
+browser-image: base ## build postern-test-browser:latest, the browser that looks at the page
+	@echo "building postern-test-browser:latest (the first time takes about two minutes)"
+	@$(DOCKER) build -q -t postern-test-browser:latest tests/image/browser >/dev/null
+
+screenshot: $(BIN)/.ready browser-image ## take the pictures of the page in docs/images anew
+	@$(BIN)/python -m tests.page
+
+clients-image: base ## build postern-test-clients:latest, the mail programs of docs/clients.md
+	@echo "building postern-test-clients:latest (the first time takes about two minutes)"
+	@$(DOCKER) build -q -t postern-test-clients:latest tests/image/clients >/dev/null
+
+servers-image: base ## build postern-test-servers:latest, the servers that logins are checked by: LDAP, IMAP, SQL, Dovecot
+	@echo "building postern-test-servers:latest (the first time takes about two minutes)"
+	@$(DOCKER) build -q -t postern-test-servers:latest tests/image/servers >/dev/null
+
+podman-image: base ## build postern-test-podman:latest, which runs Pods
+	@echo "building postern-test-podman:latest (the first time takes about a minute)"
+	@$(DOCKER) build -q -t postern-test-podman:latest tests/image/podman >/dev/null
 
 bare-image: base ## build postern-bench-bare:latest, the bare Postfix that size and speed are compared with
 	@echo "building postern-bench-bare:latest"

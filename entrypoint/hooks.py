@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 
 from entrypoint import log
 
 # pathlib would add 0.9 MB to PID 1.
-# ruff: noqa: PTH112, PTH113, PTH118, PTH208
+# ruff: noqa: PTH112, PTH113, PTH118, PTH119, PTH123, PTH208
 
 DIRECTORY = "/docker-entrypoint.d"
+_NOTHING = "/bin/true"
+# Seconds.
+_PATIENCE, _GLANCE = 1.0, 0.005
 
 
 def run(directory: str = DIRECTORY) -> bool:
@@ -28,10 +32,40 @@ def run(directory: str = DIRECTORY) -> bool:
 
 
 def _status(path: str) -> int:
+    # What it says goes out as it is, unless it would be the one thing in the log that has another form.
+    if log.asked() == (None, None):
+        return _run(path, None)
+    writing, reader = _reader(f"postern/{os.path.basename(path)}")
+    status = _run(path, writing)
+    os.close(writing)
+    # For its last lines, but not for those of a daemon that it left behind.
+    deadline = time.monotonic() + _PATIENCE
+    while not os.waitpid(reader, os.WNOHANG)[0] and time.monotonic() < deadline:
+        time.sleep(_GLANCE)
+    return status
+
+
+def _run(path: str, out: int | None) -> int:
     import subprocess
 
     try:
-        return subprocess.run([path], check=False).returncode
+        return subprocess.run([path], check=False, stdout=out, stderr=out).returncode
     except OSError as error:
         log.write(f"error: {path} cannot be run: {error.strerror}")
         return 126
+
+
+def _reader(program: str) -> tuple[int, int]:
+    """The writing end of a pipe, and the pid of a process that logs what comes out of it for as long as anybody holds it."""
+    reading, writing = os.pipe()
+    if not (pid := os.fork()):
+        os.close(writing)
+        try:
+            with open(reading, "rb") as lines:
+                for text in lines:
+                    log.write(text.decode("utf-8", "replace"), program)
+        finally:
+            # The end of a copy of PID 1, without what PID 1 would do at its own.
+            os.execv(_NOTHING, [_NOTHING])
+    os.close(reading)
+    return writing, pid

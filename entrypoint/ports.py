@@ -10,7 +10,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator
 
-from .config.parsers import Listener
+from .config.values import Listener
 
 
 def taken(listeners: Iterable[Listener], health_port: int) -> Iterator[str]:

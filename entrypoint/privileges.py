@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .config.parsers import Listener
+from .config.values import Listener
 
 _PROC = Path("/proc")
 # capabilities(7): bit numbers.

@@ -62,3 +62,12 @@ def rename(name: str) -> None:
     except OSError:
         # Without the name the health check would call the keeper dead. Only a /proc mounted read-only does this.
         log.write("warning: cannot write /proc/self/comm: liveness will be reported as failed")
+
+
+def expendable() -> None:
+    """Where memory runs short, the kernel shall end this process before any that mail needs."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
+    except OSError:
+        return

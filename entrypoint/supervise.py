@@ -17,6 +17,14 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which co
 if TYPE_CHECKING:
     from typing import Self
 
+
+def _format_exc() -> str:
+    """For what should never happen; the module takes 0.3 MB."""
+    import traceback
+
+    return traceback.format_exc()
+
+
 # What supervisor imports for its web server, its control program, its plug-ins and the log files that it would keep.
 # None of them is used here, and the real modules would cost 120 ms of every start and, libcrypto among them, 15 MB for
 # as long as the container lives.
@@ -28,12 +36,15 @@ _STAND_INS: dict[str, dict[str, object]] = {
     "html": {"escape": None},
     "html.entities": {},
     "html.parser": {"HTMLParser": object},
+    "http": {},
     "http.client": {},
     "pkg_resources": {},
     "platform": {"node": lambda: os.uname().nodename},
+    "string": {"ascii_letters": None},
     "supervisor.xmlrpc": {},
     # Where automatic log files would be, which are never written: it need only exist, also on a read-only root.
     "tempfile": {"gettempdir": lambda: "/"},
+    "traceback": {"format_exc": _format_exc},
     "urllib.parse": {"unquote": None},
     "xmlrpc.client": {"Fault": Exception},
 }
@@ -44,6 +55,7 @@ sys.modules.update(_standing_in)
 from supervisor import events, loggers  # noqa: E402
 from supervisor.medusa import asyncore_25 as asyncore  # noqa: E402
 from supervisor.options import ServerOptions, signame  # noqa: E402
+from supervisor.process import Subprocess  # noqa: E402
 from supervisor.states import SupervisorStates  # noqa: E402
 from supervisor.supervisord import Supervisor  # noqa: E402
 
@@ -55,14 +67,15 @@ _PASSED = ("MALLOC_ARENA_MAX", "PATH", "TZ")
 _CONSEQUENCE = {
     "keeper": "Postfix does not run and no mail is accepted",
     "health": "nobody could see whether mail is accepted",
+    "logins": "nobody can log in",
 }
 
 
 def supervise(configuration: str) -> int:
     """Run the programs of a supervisord.conf until told to stop.
 
-    Returns 0 after SIGTERM, SIGINT or SIGQUIT, and 1 when a program could not be kept running or the
-    configuration is not one. SIGHUP changes nothing. SIGTERM, SIGINT and SIGQUIT may be blocked by the caller,
+    Returns the keeper's exit status after SIGTERM, SIGINT or SIGQUIT, and 1 when a program could not be kept running or
+    the configuration is not one. A second one of these is passed to the keeper. SIGHUP changes nothing. SIGTERM, SIGINT and SIGQUIT may be blocked by the caller,
     so that none is lost before this function can act on it: they are unblocked here.
     """
     options = _Options()
@@ -71,7 +84,7 @@ def supervise(configuration: str) -> int:
         supervisor = _Supervisor(options)
         supervisor.main()
     except asyncore.ExitNow:
-        return 1 if supervisor.failed else 0
+        return 1 if supervisor.failed else supervisor.status()
     except SystemExit:
         # supervisor's way to refuse a configuration; it has said why on stderr.
         return 1
@@ -163,12 +176,16 @@ class _Alarm:
 
 class _Supervisor(Supervisor):  # type: ignore[misc]
     failed = False
+    _asked = False
 
     def runforever(self) -> None:
         # run() clears all subscriptions just before it calls this.
         events.subscribe(events.SupervisorRunningEvent, self._start_now)
         events.subscribe(events.ProcessStateFatalEvent, self._give_up)
         events.subscribe(events.ProcessLogEvent, _show_output)
+        # Those of programs that are started again must not close meanwhile, nor open later than Postfix is started.
+        managers = (getattr(group, "socket_manager", None) for group in self.process_groups.values())
+        self._held = [manager.get_socket() for manager in managers if manager]
         sockets = self.options.get_socket_map()
         with _Alarm() as alarm:
             sockets[alarm.fd] = alarm
@@ -181,11 +198,28 @@ class _Supervisor(Supervisor):  # type: ignore[misc]
     def handle_signal(self) -> None:
         """All pending signals at once: supervisor's own takes one per poll, and reloads itself on SIGHUP."""
         while (number := self.options.get_signal()) is not None:
-            if number in _STOP:
+            if number in _STOP and self._asked:
+                log.write(f"received {signame(number)} again: stopping at once")
+                self._hurry()
+            elif number in _STOP:
                 log.write(f"received {signame(number)}: stopping")
+                self._asked = True
                 self.options.mood = SupervisorStates.SHUTDOWN
             elif number == signal.SIGHUP:
                 log.write("ignored SIGHUP: settings are read at the start only; restart the container")
+
+    def status(self) -> int:
+        """The keeper's exit status: it knows what became of the mail. 0 when a signal ended it, or there is none."""
+        return max(0, *(process.exitstatus or 0 for process in self._keepers()))
+
+    def _hurry(self) -> None:
+        for process in self._keepers():
+            if process.pid:
+                self.options.kill(process.pid, signal.SIGTERM)
+
+    def _keepers(self) -> list[Subprocess]:
+        group = self.process_groups.get("keeper")
+        return list(group.processes.values()) if group else []
 
     def _start_now(self, _: events.Event) -> None:
         # Otherwise the first poll() passes, 1 s, before anything is started. Highest priority number first: that
@@ -205,10 +239,12 @@ class _Supervisor(Supervisor):  # type: ignore[misc]
 
 
 def _show_output(event: events.ProcessLogEvent) -> None:
-    """A program's stdout has the log's form already; its stderr is Python's or libc's last word and gets it."""
+    """A program's stdout has the log's one form already; its stderr is Python's or libc's last word and gets it."""
+    name = event.process.config.name
     if event.channel == "stdout":
-        log.copy(event.data)
+        # The keeper finishes its lines itself. Each of another program's comes whole: it is shorter than PIPE_BUF.
+        (log.copy if name == "keeper" else log.pass_on)(event.data)
         return
     for text in event.data.decode("utf-8", "replace").splitlines():
         if text.strip():
-            log.write(f"error: {text}", f"postern/{event.process.config.name}", pid=event.pid)
+            log.write(f"error: {text}", f"postern/{name}", pid=event.pid)

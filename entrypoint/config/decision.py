@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from . import environment, host, policy, rules
 from .environment import IncompleteError
-from .problem import MisconfiguredError
+from .problem import MisconfiguredError, Problem
 from .vocabulary import Vocabulary
 
 
@@ -15,13 +15,12 @@ def make(
 ) -> policy.Policy:
     """The decisions for this environment on this machine. Raises MisconfiguredError with every problem."""
     machine = machine or host.read()
-    problems = []
+    problems, wrong = list[Problem](), frozenset[str]()
     try:
         settings = environment.read(environ, vocabulary)
     except IncompleteError as error:
-        settings, problems = error.settings, error.problems
-    already_wrong = frozenset(environment.setting_of(problem.setting) for problem in problems)
-    problems = problems + rules.check(settings, machine, already_wrong)
+        settings, problems, wrong = error.settings, error.problems, error.wrong
+    problems = problems + rules.check(settings, machine, wrong)
     if problems:
         raise MisconfiguredError(problems)
     return policy.decide(settings, machine)

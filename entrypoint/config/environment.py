@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from envparse import ConfigurationError, Env
 
-from . import passthrough
+from entrypoint.tls import chain as tls_chain
+from entrypoint.tls import directory as tls_directory
+from entrypoint.tls.chain import Chain
+
+from . import files, passthrough, secret
+from .parsers import simple
 from .problem import MisconfiguredError, Problem
 from .settings import Row, Settings, row, variables
+from .tables.lines import Source
 from .vocabulary import Vocabulary
 
 # What Kubernetes adds to every container for each Service: NAME_SERVICE_HOST, NAME_PORT_25_TCP_ADDR, ... A Service
@@ -35,11 +43,12 @@ _ELSEWHERE = {
     "MYDESTINATION": "nothing is delivered inside this relay",
     "RELAYHOST_PORT": "the port belongs to RELAYHOST, as in [smtp.example.com]:587",
     "SASL_RELAYHOST": "the login belongs to RELAYHOST",
-    "SMTPD_SASL_USERS": "this version has no logins for clients; MYNETWORKS says who may send",
     "SMTP_HEADER_CHECKS": "use POSTFIX_header_checks",
     "XOAUTH2_CLIENT_ID": "this version logs in with a password only",
 }
-_LARGEST_SECRET_FILE = 65536
+# The one place to mount tables at; a file's name is its setting's in small letters.
+DIRECTORY = Path("/config")
+_CERTIFICATES = "certificates"
 
 
 @dataclass
@@ -47,44 +56,53 @@ class _Reading:
     """One pass over an environment: what is left of it, and what was wrong so far."""
 
     environ: dict[str, str]
+    directory: Path
     problems: list[Problem] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    wrong: set[str] = field(default_factory=set)
+    """The settings that could not be read, whatever their spelling was, or the file that a problem is in."""
 
     def refuse(self, setting: str, value: str | None, rule: str) -> None:
         self.problems.append(Problem(setting, value, rule))
 
 
-def read(environ: Mapping[str, str], vocabulary: Vocabulary | None = None) -> Settings:
-    """The settings in `environ`.
+def read(
+    environ: Mapping[str, str], vocabulary: Vocabulary | None = None, directory: Path = DIRECTORY
+) -> Settings:
+    """The settings in `environ`, and the tables in `directory`.
 
     Without a vocabulary, as on a laptop, the names and types of Postfix's own parameters go unchecked. Raises
     IncompleteError with all problems.
     """
     reading = _Reading(
-        {name: value for name, value in environ.items() if value and not _service_link(name, value)}
+        {name: value for name, value in environ.items() if value and not _service_link(name, value)},
+        directory,
     )
     values = {f.name: _setting(reading, name) for name, f in variables().items()}
     parameters, services = passthrough.read(reading.environ, vocabulary, reading.problems)
     _refuse_unknown(reading)
-    settings = Settings(**values, parameters=parameters, services=services)
+    _refuse_unknown_files(reading)
+    certificate, certificates = _certificate(reading, values), _certificates(reading)
+    settings = Settings(
+        **values,
+        parameters=parameters,
+        services=services,
+        certificate=certificate,
+        certificates=certificates,
+        sources=tuple(_sources(reading, values)),
+    )
     if reading.problems:
-        raise IncompleteError(reading.problems, settings)
+        raise IncompleteError(reading.problems, settings, frozenset(reading.wrong))
     return settings
 
 
 class IncompleteError(MisconfiguredError):
-    """Some settings could not be read: they have their defaults in `settings`."""
+    """Some settings, `wrong`, could not be read: they have their defaults in `settings`."""
 
-    def __init__(self, problems: list[Problem], settings: Settings) -> None:
+    def __init__(self, problems: list[Problem], settings: Settings, wrong: frozenset[str]) -> None:
         super().__init__(problems)
         self.settings = settings
-
-
-def setting_of(spelling: str) -> str:
-    """The setting's name for any spelling of it: NAME, NAME_FILE or POSTFIX_<its parameter>."""
-    for name, declared in variables().items():
-        if spelling in _spellings(name, row(declared)):
-            return name
-    return spelling
+        self.wrong = wrong
 
 
 def _spellings(name: str, declared: Row) -> list[str]:
@@ -99,13 +117,19 @@ def _service_link(name: str, value: str) -> bool:
 
 def _setting(reading: _Reading, name: str) -> Any:
     """The value of one setting; where it breaks a rule, the problem is noted and the default returned."""
-    declared = row(variables()[name])
+    declared, before = row(variables()[name]), len(reading.problems)
     spelling, value = _written(reading, name)
     if value is not None:
         try:
-            return Env.cast(value, cast=declared.parse)
+            return Env.cast(
+                value, cast=partial(_table, spelling, declared) if declared.table else declared.parse
+            )
         except ConfigurationError as error:
             reading.refuse(spelling, None if declared.secret else value, str(error))
+        except MisconfiguredError as error:
+            reading.problems.extend(error.problems)
+    if len(reading.problems) > before:
+        reading.wrong.add(name)
     return declared.parse(declared.default) if declared.default else declared.unset
 
 
@@ -113,8 +137,10 @@ def _written(reading: _Reading, name: str) -> tuple[str, str | None]:
     """Under which of its spellings a setting is given, and its text. Two spellings that differ are a problem."""
     declared = row(variables()[name])
     given = [(s, reading.environ.pop(s)) for s in _spellings(name, declared) if s in reading.environ]
+    if (file := _mounted(reading, name, declared)) is not None:
+        given.append((str(file), str(file)))
     if len(given) > 1:
-        shown = None if declared.secret else given[1][1]
+        shown = None if declared.secret or given[1][0].startswith("/") else given[1][1]
         reading.refuse(
             given[1][0], shown, f"must not be set together with {given[0][0]}: which one is meant?"
         )
@@ -122,24 +148,120 @@ def _written(reading: _Reading, name: str) -> tuple[str, str | None]:
     if not given:
         return name, None
     spelling, value = given[0]
-    return (spelling, _file(reading, spelling, value)) if spelling == f"{name}_FILE" else (spelling, value)
+    if spelling.startswith("/"):
+        return spelling, _text(reading, Problem(spelling, None, ""), spelling, declared)
+    if spelling != f"{name}_FILE":
+        return spelling, value
+    if declared.table:
+        reading.sources.append(value)
+        return value, _text(reading, Problem(spelling, value, ""), value, declared)
+    return spelling, _secret(reading, spelling, value)
 
 
-def _file(reading: _Reading, name: str, path: str) -> str | None:
-    """A secret's file without its trailing newline, which editors and `echo` add and no password has."""
+def _mounted(reading: _Reading, name: str, declared: Row) -> Path | None:
+    file = reading.directory / name.lower()
+    return file if declared.table and declared.mounted and os.path.lexists(file) else None
+
+
+def _text(reading: _Reading, named: Problem, path: str, declared: Row) -> str | None:
+    """The text of a table's file; `named` is how a problem with it begins."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        reading.refuse(name, path, f"must be a readable file: {error.strerror}")
+        content = files.read(simple.path(path), declared.largest)
+        return content.decode(errors="surrogateescape" if declared.secret else "strict")
+    except UnicodeDecodeError:
+        rule = "must be a text in UTF-8"
+    except ValueError as error:
+        rule = str(error)
+    reading.problems.append(replace(named, rule=rule))
+    return None
+
+
+def _table(spelling: str, declared: Row, text: str) -> Any:
+    """The entries of a table. Raises MisconfiguredError with the problems of all its lines."""
+    # Where the variable is what has always been known, its _FILE may hold what it could.
+    separated = not spelling.startswith("/") or not declared.mounted
+    source = Source(
+        spelling,
+        text,
+        declared.separators if separated else "",
+        secret=declared.secret,
+        exact=declared.exact,
+    )
+    assert declared.table is not None  # noqa: S101  # for the type checker: the caller looked
+    return declared.table(source)
+
+
+def _secret(reading: _Reading, name: str, path: str) -> str | None:
+    reading.sources.append(path)
+    try:
+        return secret.read(path).reveal()
+    except ValueError as error:
+        reading.refuse(name, path, str(error))
         return None
-    if len(content) > _LARGEST_SECRET_FILE:
-        reading.refuse(name, path, "must be a file of at most 64 KB")
+
+
+def _certificate(reading: _Reading, values: Mapping[str, Any]) -> Chain | None:
+    certificate, key, chain = (values[f"smtpd_tls_{part}_file"] for part in ("cert", "key", "chain"))
+    if certificate is None:
+        for part, path in (("KEY", key), ("CHAIN", chain)):
+            if path:
+                reading.refuse(f"SMTPD_TLS_{part}_FILE", path, "must come with SMTPD_TLS_CERT_FILE")
         return None
-    if not content.strip(b"\r\n"):
-        reading.refuse(name, path, "must not be an empty file")
+    try:
+        return tls_chain.load(Path(certificate), Path(key) if key else None, Path(chain) if chain else None)
+    except ValueError as error:
+        reading.refuse("SMTPD_TLS_CERT_FILE", certificate, str(error))
+        reading.wrong.add("SMTPD_TLS_CERT_FILE")
         return None
-    # The same bytes that an environment variable would carry, whatever their encoding.
-    return content.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+
+
+def _certificates(reading: _Reading) -> Mapping[str, Chain]:
+    """Those for further names, from a directory."""
+    where = reading.directory / _CERTIFICATES
+    if not os.path.lexists(where):
+        return {}
+    try:
+        return tls_directory.load(where)
+    except tls_directory.FaultsError as error:
+        for path, rule in error.faults:
+            reading.refuse(str(path), None, rule)
+        return {}
+
+
+def _sources(reading: _Reading, values: Mapping[str, Any]) -> Iterator[str]:
+    """What to look at for changes: the directory as a whole, and every file that a variable names."""
+    if reading.directory.is_dir():
+        yield str(reading.directory)
+    yield from reading.sources
+    for name in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_file"):
+        if values[name]:
+            yield values[name]
+    for upstream in values["upstreams"]:
+        if upstream.password_file:
+            yield upstream.password_file
+
+
+def _refuse_unknown_files(reading: _Reading) -> None:
+    """A table with a wrong name would be passed over in silence, and so would be what it should do.
+
+    Tables have no ending; what has one, such as ca.pem, is somebody's own unless it looks like a table with one.
+    """
+    if not reading.directory.is_dir():
+        if os.path.lexists(reading.directory):
+            reading.refuse(
+                str(reading.directory), None, "must be a directory, with a file for each table in it"
+            )
+        return
+    tables = [name.lower() for name, f in variables().items() if row(f).table and row(f).mounted]
+    for file in sorted(reading.directory.iterdir()):
+        # Kubernetes mounts are full of names that begin with two dots; editors and file systems leave others.
+        passed = (*tables, _CERTIFICATES, "lost+found")
+        if file.name.startswith(".") or file.name.endswith("~") or file.name in passed:
+            continue
+        near = get_close_matches(file.name.partition(".")[0], [*tables, _CERTIFICATES], n=1, cutoff=0.7)
+        if near or "." not in file.name:
+            meant = f"; did you mean {near[0]}?" if near else f": the tables are {', '.join(tables)}"
+            reading.refuse(str(file), None, f"is not a table{meant}")
 
 
 def _refuse_unknown(reading: _Reading) -> None:

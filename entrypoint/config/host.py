@@ -1,4 +1,5 @@
-"""What the configuration must know of the machine it is made for: its name, its networks, who stands at their edge.
+"""What the configuration must know of the machine it is made for: its name, its networks, who stands at their edge,
+and how much memory it may use.
 
 The kernel's own tables are read as text (proc(5)), so that tests give them as text too.
 """
@@ -11,9 +12,12 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from itertools import pairwise
 from pathlib import Path
 
-from .parsers import Address, Network
+from .values import Address, Network
 
 _PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+# Of version 2 and version 1; a container sees its own group at the top.
+_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,13 @@ class Host:
     networks: tuple[Network, ...] = ()
     gateways: tuple[Address, ...] = ()
     ipv6: bool = True
+    own: tuple[Address, ...] = ()
+    """The machine's own addresses."""
+    memory: int | None = None
+    """Bytes that the container's limit allows, if there is one; it may be more than the machine has."""
 
 
-def read(proc: Path = _PROC) -> Host:
+def read(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Host:
     """Read this machine. A table that cannot be read counts as empty: fewer networks are trusted, never more."""
     networks4, routers4 = _ipv4_routes(_text(proc / "net/route"))
     networks6, own6 = _ipv6_addresses(_text(proc / "net/if_inet6"))
@@ -41,7 +49,9 @@ def read(proc: Path = _PROC) -> Host:
     # traffic on a network that has no default route, so the routing table alone would miss it.
     gateways += [network.network_address + 1 for network in networks if network.num_addresses > 2]
     ordered = dict.fromkeys(address for address in gateways if not address.is_loopback)
-    return Host(socket.gethostname(), networks, tuple(ordered), _ipv6_works())
+    return Host(
+        socket.gethostname(), networks, tuple(ordered), _ipv6_works(), tuple(own), memory_limit(cgroups)
+    )
 
 
 def _text(path: Path) -> str:
@@ -49,6 +59,12 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="ascii")
     except OSError:
         return ""
+
+
+def memory_limit(cgroups: Path = _CGROUPS) -> int | None:
+    """In bytes. Version 2 says "max" where there is none, version 1 a number that no machine has."""
+    texts = (_text(cgroups / name).strip() for name in _LIMITS)
+    return next((int(text) for text in texts if text.isdecimal()), None)
 
 
 def _ipv4_routes(table: str) -> tuple[list[Network], list[Address]]:

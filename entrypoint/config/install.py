@@ -4,38 +4,125 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .render import File, Table
+from .render import File, Made, Sasldb, Table, revealed
 
 # Postfix re-reads a main.cf younger than two seconds until it has "cooled down": every process of a start would wait.
 _AGE = 3600
+_CLOCK_REALTIME_COARSE = 5  # linux/time.h
 
-Compile = Callable[[Path, Table], None]
+# Where large things go: memory, which the tmpfs is, has no room for a table of a million entries.
+LARGE = ("tables", Path("/var/lib/postern/tables"))
+
+Compile = Callable[[Path, Table | Sasldb], object]
 
 
-def install(files: Iterable[File | Table], root: Path, compile_table: Compile) -> None:
-    """Replaces what is below `root`, so that nothing of an earlier start remains. Raises OSError."""
+def install(
+    files: Iterable[Made],
+    root: Path,
+    compile_file: Compile,
+    large: tuple[str, Path] | None = None,
+    shared: tuple[str, int] | None = None,
+) -> None:
+    """Replaces what is below `root`, so that nothing of an earlier start remains. Raises OSError.
+
+    `large` is a directory of `root` that shall be elsewhere, which is emptied as well; `shared` is one in which a
+    group may make its sockets.
+    """
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
-    for old in root.iterdir():
-        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    _empty(root)
+    if large:
+        name, place = large
+        if place.exists():
+            # Made anew, for on a volume it may have come from somebody else, who would keep Postfix out.
+            shutil.rmtree(place)
+        place.mkdir(mode=0o755, parents=True)
+        (root / name).symlink_to(place)
+    if shared:
+        with as_group(shared[1]):
+            (root / shared[0]).mkdir()
+        (root / shared[0]).chmod(0o775)
     for file in files:
-        (root / file.path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if isinstance(file, Table):
-            compile_table(root / file.path, file)
+        path = root / file.path
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if isinstance(file, File):
+            write(path, file)
         else:
-            write(root / file.path, file)
+            compile_file(path, file)
+
+
+def close(directory: Path) -> None:
+    """An emptyDir of Kubernetes is everybody's: whoever may rename in it could give root another configuration.
+
+    Raises OSError. A sticky directory, such as Docker's tmpfs, has no such hole.
+    """
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        directory.chmod(0o755)
+
+
+def _empty(directory: Path) -> None:
+    for old in directory.iterdir():
+        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+
+
+def now() -> int:
+    """Nanoseconds, of the clock by which the kernel dates files."""
+    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
+
+
+def note_reading(watched: Path, when: int) -> None:
+    """Dates the list of watched files: what is younger has not been read (entrypoint/keeper/watch.py)."""
+    if watched.exists():
+        os.utime(watched, ns=(when, when))
+
+
+def same(path: Path, file: File) -> bool:
+    """Whether the file is there already, with this text, mode and group."""
+    try:
+        status = path.stat()
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    if file.group not in (None, status.st_gid):
+        return False
+    return content == _bytes(file) and status.st_mode & 0o7777 == file.mode
+
+
+def _bytes(file: File) -> bytes:
+    return revealed(file.text).encode("utf-8", "surrogateescape")
 
 
 def write(path: Path, file: File) -> None:
     """Never readable by more than its mode allows, and never half written."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode), "wb") as out:
-        os.fchmod(out.fileno(), file.mode)
-        out.write(file.text.encode("utf-8", "surrogateescape"))
+    with as_group(file.group):
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
+    with os.fdopen(descriptor, "wb") as out:
+        os.fchmod(descriptor, file.mode)
+        out.write(_bytes(file))
     then = time.time() - _AGE
     os.utime(new, (then, then))
     new.rename(path)
+
+
+@contextmanager
+def as_group(group: int | None) -> Iterator[None]:
+    """What is made meanwhile belongs to that group; None changes nothing. Raises OSError.
+
+    To give a file away afterwards would take CAP_CHOWN, which a relay can do without.
+    """
+    own = os.getegid()
+    if group is not None:
+        os.setegid(group)
+    try:
+        yield
+    finally:
+        if group is not None:
+            os.setegid(own)

@@ -22,6 +22,9 @@ class Problem:
             object.__setattr__(self, "value", None)
 
     def __str__(self) -> str:
+        if self.setting.startswith("/"):
+            shown = "" if self.value is None else f" {_quoted(self.value)}"
+            return f"{self.setting}:{shown} {self.rule}"
         shown = "" if self.value is None else f"={_quoted(self.value)}"
         return f"{self.setting}{shown}: {self.rule}"
 

@@ -22,5 +22,10 @@ def markdown() -> str:
 
 def _line(name: str, declared: Row) -> str:
     default = f"`{declared.default}`" if declared.default else declared.shown_default
-    names = f"`{name}`<br>or `{name}_FILE`" if declared.secret else f"`{name}`"
-    return f"| {names} | {default} | {declared.doc} |"
+    spellings = [name, *([f"{name}_FILE"] if declared.secret else [])]
+    if declared.table and declared.mounted:
+        spellings.append(f"/config/{name.lower()}")
+    names = "<br>or ".join(f"`{spelling}`" for spelling in spellings)
+    # Even between backticks a bar would begin the next cell.
+    cells = (names, default.replace("|", r"\|"), declared.doc.replace("|", r"\|"))
+    return f"| {' | '.join(cells)} |"

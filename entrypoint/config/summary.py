@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from . import passthrough
-from .policy import Policy, public
+from .policy import Policy, certificates, routes
+from .policy.doors import SUBMISSION
+from .policy.trust import public
+from .policy.upstreams import Way
 
-_TLS = {
+TLS = {
     "none": "without TLS",
     "may": "over TLS where offered, unverified",
     "encrypt": "over TLS only, certificate not verified",
@@ -21,19 +24,73 @@ def summary(policy: Policy) -> list[str]:
     trusted = " ".join(map(str, policy.trusted))
     but = f", but not {' '.join(map(str, policy.distrusted))}" if policy.distrusted else ""
     senders = policy.settings.allowed_sender_domains
-    return [
-        f"{policy.hostname} listens on {doors}",
-        f"may send: {trusted}{but}" + (f"; only as {' '.join(senders)}" if senders else ""),
-        f"sends {_to(policy)} {_TLS[policy.tls_level]} ({policy.tls_level})",
+    only = f"; only as {' '.join(senders)}" if senders else ""
+    lines = [f"{policy.hostname} listens on {doors}"]
+    if _has_relay(policy):
+        lines.append(f"may send: {trusted}{but}{only}")
+    if any(listener.profile in SUBMISSION for listener in policy.listeners):
+        lines.append(f"may send with a login: {_logins(policy)}{only}")
+    if domains := [domain.name for domain in policy.settings.relay_domains]:
+        lines.append(f"everybody may send to: {_some(domains)}; {_recipients(policy)}")
+    lines.append(f"sends {_to(policy)} {TLS[policy.tls_level]} ({policy.tls_level})")
+    lines += [
+        f"sends mail of {_some(list(way.senders))} to {way.nexthop}{_as(way)} {TLS[level]} ({level})"
+        for way, level in ((way, policy.way_levels[way.service]) for way in policy.ways)
     ]
+    if policy.room and policy.processes != "-":
+        lines.append(
+            f"has {policy.room.limit} MB of memory, by the container's limit: at most {policy.processes} at once of the "
+            "clients at a port, and of the deliveries on a way out; the others wait (POSTFIX_default_process_limit)"
+        )
+    return lines
+
+
+def _has_relay(policy: Policy) -> bool:
+    return any(listener.profile == "relay" for listener in policy.listeners)
+
+
+_BACKENDS = {
+    "sasldb": "the users in SMTPD_SASL_USERS",
+    "users": "the users in USERS",
+    "ldap": "users of the LDAP server",
+    "imap": "users of the IMAP server",
+    "pam": "users that PAM knows",
+    "sql": "users in the database",
+    "dovecot": "users that Dovecot knows",
+}
+
+
+def _logins(policy: Policy) -> str:
+    who = [_BACKENDS[policy.logins_backend]] if policy.logins_backend else []
+    listed = policy.settings.client_certificates
+    owned = policy.settings.sender_logins or policy.settings.sasl_sql_senders_query
+    return " and ".join([*who, *(["clients with a listed certificate"] if listed else [])]) + (
+        ", each as its own addresses" if owned else ", as anybody"
+    )
+
+
+def _recipients(policy: Policy) -> str:
+    listed = len(policy.settings.relay_recipients)
+    found = f"{listed} recipients are listed" if listed else "any recipient"
+    return f"{found}, asked of the server inside" if policy.settings.verify_recipients else found
+
+
+def _as(way: Way) -> str:
+    return f" as {way.upstreams[0].username}" if way.upstreams[0].username else ""
+
+
+def _some(names: list[str], separator: str = " ") -> str:
+    """A list that fits a line of a log."""
+    return separator.join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _to(policy: Policy) -> str:
     if policy.relayhost is None:
         return "directly to each recipient's mail server,"
-    login = f" as {policy.credentials.username}" if policy.credentials else ""
     how = "whose MX is looked up," if policy.relayhost.mx else ""
-    return " ".join(filter(None, [f"everything to {policy.relayhost}{login}", how]))
+    others = "".join(f", else to {u.relayhost}" for u in policy.way.upstreams[1:])
+    else_ = "everything else" if policy.ways or policy.settings.relay_domains else "everything"
+    return " ".join(filter(None, [f"{else_} to {policy.relayhost}{_as(policy.way)}{others}", how]))
 
 
 def warnings(policy: Policy) -> list[str]:
@@ -44,11 +101,11 @@ def warnings(policy: Policy) -> list[str]:
         found.append(
             f"{policy.hostname} is not a fully qualified name: many servers refuse mail from such a HELO; set MYHOSTNAME"
         )
-    if settings.trust_gateway:
+    if settings.trust_gateway and _has_relay(policy):
         found.append(
             "TRUST_GATEWAY=yes: safe only while the ports are published on 127.0.0.1, else an open relay"
         )
-    elif policy.distrusted:
+    elif policy.distrusted and _has_relay(policy):
         found.append(
             f"may not send: {' '.join(map(str, policy.distrusted))} (the gateway, or an address of the relay's own): "
             "mail from the host itself through a published port comes from there; if the port is published on "
@@ -57,6 +114,13 @@ def warnings(policy: Policy) -> list[str]:
     strangers = [str(network) for network in policy.trusted if public(network)]
     if strangers:
         found.append(f"ALLOW_PUBLIC_NETWORKS=yes: {' '.join(strangers)} may send anything to anywhere")
+    found.extend(certificates.warnings(settings, policy.hostname))
+    if nobodys := list(routes.nobodys(settings)):
+        found.append(
+            f"VIRTUAL leads {_some(nobodys, ', ')}, whom RELAY_RECIPIENTS does not have: their mail would be returned"
+        )
+    if settings.allow_null_sender:
+        found.append("ALLOW_NULL_SENDER=yes: logins may send mail that names no sender")
     if policy.credentials and policy.tls_level == "encrypt":
         found.append("RELAYHOST_TLS_LEVEL=encrypt: whoever answers as the upstream gets the password")
     found.extend(

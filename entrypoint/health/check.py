@@ -16,7 +16,7 @@ _SECONDS = 5.0
 def check(runtime_file: str = runtime.RUNTIME) -> int:
     """Print what /readyz says; returns 0 if the relay is ready, else 1."""
     try:
-        status, body = _ask(int(runtime.scalar(runtime_file, "health_port")))
+        status, body = ask(int(runtime.scalar(runtime_file, "health_port")))
     except (OSError, ValueError) as error:
         print(f"failed health: {error}: the relay is starting, stopping or broken; see its log")
         return 1
@@ -24,7 +24,8 @@ def check(runtime_file: str = runtime.RUNTIME) -> int:
     return 0 if status == "200" else 1
 
 
-def _ask(port: int) -> tuple[str, str]:
+def ask(port: int) -> tuple[str, str]:
+    """The status and body of /readyz. Raises OSError or ValueError."""
     connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     response = b""
     try:

@@ -11,6 +11,7 @@ import signal
 import time
 
 from entrypoint import processes
+from entrypoint.postfix import SPOOL
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 # ruff: noqa: PTH123
 
 PROGRAM = "/usr/lib/postfix/sbin/master"
-PID_FILE = "/var/spool/postfix/pid/master.pid"
+PID_FILE = f"{SPOOL}/pid/master.pid"
 # How often the group is looked at while it ends; nothing announces the end of a process that is not our child.
 GLANCE = 0.02
 # What Postfix uses of an environment (import_environment in postconf(5)). The rest stays out: it holds passwords.
-_PASSED = ("MAIL_CONFIG", "PATH", "TZ")
+PASSED = ("MAIL_CONFIG", "PATH", "TZ")
 
 
 def start(out: int, environ: Mapping[str, str]) -> int:
@@ -35,11 +36,11 @@ def start(out: int, environ: Mapping[str, str]) -> int:
     return os.posix_spawn(
         PROGRAM,
         [PROGRAM, "-d"],
-        {name: environ[name] for name in _PASSED if name in environ},
+        {name: environ[name] for name in PASSED if name in environ},
         file_actions=[(os.POSIX_SPAWN_DUP2, out, 1)],
         setsid=True,
-        # Python ignores these two, and programs that Postfix runs would inherit that.
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        # Python ignores two of these, the keeper the third, and programs that Postfix runs would inherit that.
+        setsigdef=[signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ],
     )
 
 

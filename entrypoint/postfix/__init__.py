@@ -1,1 +1,4 @@
 """Everything that knows Postfix's programs, tables and directories."""
+
+SPOOL = "/var/spool/postfix"
+"""queue_directory of postconf(5)."""

@@ -1,13 +1,9 @@
-"""The only callers of Postfix's programs."""
+"""The only callers of Postfix's programs for its configuration (queue.py has those for the queue)."""
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from entrypoint.config.vocabulary import Vocabulary
 
@@ -62,21 +58,3 @@ def check(directory: Path) -> list[str]:
     return complaints or (
         [f"postfix check failed with status {result.returncode}"] if result.returncode else []
     )
-
-
-def repair_queue_names() -> list[str]:
-    """postsuper(1): after a copy or restore of the spool, files no longer bear the name of their inode."""
-    result = subprocess.run(["postsuper"], capture_output=True, text=True, check=False)
-    return (
-        [re.sub(r"^postsuper: ", "", line) for line in result.stderr.splitlines()]
-        if result.returncode
-        else []
-    )
-
-
-def queue() -> Iterator[dict[str, Any]]:
-    """Each waiting message as postqueue(1) -j describes it. Raises RuntimeError when the queue cannot be read."""
-    result = subprocess.run(["postqueue", "-j"], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise RuntimeError(result.stderr.strip() or f"postqueue failed with status {result.returncode}")
-    return (json.loads(line) for line in result.stdout.splitlines())

@@ -5,9 +5,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 
-SPOOL = Path("/var/spool/postfix")
+from entrypoint import postfix
+
+SPOOL = Path(postfix.SPOOL)
 DATA = Path("/var/lib/postern")
 
 # As postfix-files(5) has them: mode, owner, group. "." is the spool itself.
@@ -50,14 +54,21 @@ def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
     return said
 
 
-def make_due(spool: Path = SPOOL) -> None:
+def make_due(spool: Path = SPOOL, only: Container[str] | None = None) -> int:
     """Deferred mail is tried at once: whoever restarts a relay has just mended what it waited for.
 
-    qmgr(8) keeps the time of the next try as the file's own, which may be an hour ahead.
+    qmgr(8) keeps the time of the next try as the file's own, which may be an hour ahead. Returns how many messages that
+    is; `only` those with such queue ids, if given.
     """
+    count = 0
     for parent, _, names in os.walk(spool / "deferred"):
         for name in names:
-            os.utime(os.path.join(parent, name))  # noqa: PTH118  # a Path for each of a million files costs seconds
+            if only is not None and name not in only:
+                continue
+            with suppress(FileNotFoundError):  # It is on its way already.
+                os.utime(os.path.join(parent, name))  # noqa: PTH118  # a Path for each of a million files costs seconds
+                count += 1
+    return count
 
 
 def _writable(volume: Path) -> None:

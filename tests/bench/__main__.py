@@ -16,12 +16,16 @@ from docker.errors import BuildError, DockerException
 
 from .containers import BenchError, Lab, build, image_bytes
 from .control import Station
+from .cost import cost_of_seeing
 from .measure import Load, Samples, bursts, idle, latencies, running, say, sizes, start_and_stop
 from .plan import MESSAGE_BYTES, SESSIONS, Options, options
-from .relays import FAR, NEAR, candidates
+from .recipients import a_million_recipients
+from .relays import FAR, NEAR, Candidate, candidates
 from .report import between_markers, how_noisy, table
 
 BARE, TOOLS = "postern-bench-bare", "postern-bench-tools"
+LOADED = {"throughput", "latency", "tls", "cost", "recipients"}
+"""The sections that need the station."""
 
 
 def measure(lab: Lab, chosen: Options, samples: Samples) -> None:
@@ -33,8 +37,12 @@ def measure(lab: Lab, chosen: Options, samples: Samples) -> None:
         start_and_stop(lab, who, plan, samples)
     if sections & {"memory", "cpu"}:
         idle(lab, who, plan, samples)
-    if not sections & {"throughput", "latency", "tls"}:
-        return
+    if sections & LOADED:
+        under_load(lab, who, chosen, samples)
+
+
+def under_load(lab: Lab, who: list[Candidate], chosen: Options, samples: Samples) -> None:
+    plan, sections = chosen.plan, set(chosen.sections)
     station = Station(lab, TOOLS)
     if sections & {"throughput", "latency"}:
         with running(lab, who, NEAR) as relays:
@@ -47,6 +55,10 @@ def measure(lab: Lab, chosen: Options, samples: Samples) -> None:
     if "tls" in sections:
         with running(lab, who, FAR) as relays:
             bursts(station, relays, Load("tls", FAR, plan.far_bursts, plan.far_messages), samples)
+    if "cost" in sections:
+        cost_of_seeing(lab, station, chosen, samples)
+    if "recipients" in sections:
+        a_million_recipients(lab, station, chosen, samples)
 
 
 def describe(lab: Lab, chosen: Options, load_before: float, minutes: float) -> str:
@@ -57,8 +69,10 @@ def describe(lab: Lab, chosen: Options, load_before: float, minutes: float) -> s
     return (
         f"`make bench`, {time.strftime('%Y-%m-%d')}, {minutes:.0f} min: {SESSIONS} sessions, {MESSAGE_BYTES // 1000} kB messages, "
         f"a connection for each message. Medians [quartiles] of {plan.starts} starts, {plan.bursts} bursts of "
-        f"{plan.burst_messages}, {plan.far_bursts} of {plan.far_messages} to the distant upstream, {plan.latencies} rows of "
-        f"{plan.latency_messages} single messages, {plan.idles} idle windows, all images up and in turn. "
+        f"{plan.burst_messages}, {plan.far_bursts} of {plan.far_messages} to the distant upstream, "
+        f"{plan.costs} of {plan.cost_messages} to see what seeing costs, {plan.latencies} rows of "
+        f"{plan.latency_messages} single messages, {plan.idles} idle windows, {plan.table_starts} starts and "
+        f"{plan.table_changes} changes with recipients, {plan.lookup_rows} rows of {plan.lookups} RCPT, all up and in turn. "
         f"{os.cpu_count()} cores shared with source and sink, load {load_before:.1f} before the run; "
         f"Docker {engine['ServerVersion']}, {engine['Driver']}.{settings}\n"
     )
@@ -71,14 +85,21 @@ def publish(chosen: Options, report: str, samples: Samples) -> None:
     (directory / "bench.md").write_text(report)
     (directory / "bench.json").write_text(json.dumps(samples.values, indent=1))
     if chosen.readme:
-        readme = Path(chosen.readme)
-        try:
-            readme.write_text(between_markers(readme.read_text(), report))
-        except ValueError as problem:
-            raise BenchError(f"{readme} {problem}") from None
+        Path(chosen.readme).write_text(with_report(chosen.readme, report))
+
+
+def with_report(readme: str, report: str) -> str:
+    """The file's text, with the report between its markers."""
+    try:
+        return between_markers(Path(readme).read_text(), report)
+    except (OSError, ValueError) as problem:
+        raise BenchError(f"{readme}: {problem}") from None
 
 
 def run(chosen: Options) -> None:
+    if chosen.readme:
+        # Half an hour before it is needed.
+        with_report(chosen.readme, "")
     began, load_before, samples = time.monotonic(), os.getloadavg()[0], Samples()
     with Lab() as lab:
         say("building the yardstick and the station")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import smtplib
 import socket
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -13,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from .engine_stats import pss_bytes
+from .engine_stats import anonymous_now, memory_stat_file, process_ticks, pss_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from docker.models.containers import Container
@@ -25,6 +28,7 @@ LABEL = "org.postern.test"
 RUN_LABEL = "org.postern.bench"
 BANNER_SECONDS = 60.0
 POLL_SECONDS = 0.002
+PEAK_SECONDS = 0.005
 
 
 class BenchError(Exception):
@@ -112,14 +116,26 @@ def stats(container: Container) -> dict[str, Any]:
     return answer
 
 
-def proportional_bytes(container: Container) -> int | None:
-    """Sum of PSS over all processes, or None where /proc is not ours to read (not root, or the engine is elsewhere)."""
+def processes(container: Container, names: Collection[str] = ()) -> list[Path]:
+    """Where the kernel tells of the container's processes, or of those with these names: none if the engine is elsewhere."""
     table = container.top()
     column = table["Titles"].index("PID")
+    found = [Path(f"/proc/{process[column]}") for process in table["Processes"]]
+    return [process for process in found if not names or _name(process) in names]
+
+
+def _name(process: Path) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return (process / "comm").read_text().strip()
+    return ""
+
+
+def proportional_bytes(these: Sequence[Path]) -> int | None:
+    """Sum of PSS over processes, or None where /proc is not ours to read (not root, or the engine is elsewhere)."""
     total = 0
-    for process in table["Processes"]:
+    for process in these:
         try:
-            total += pss_bytes(Path(f"/proc/{process[column]}/smaps_rollup").read_text())
+            total += pss_bytes((process / "smaps_rollup").read_text())
         except PermissionError:
             return None
         except (FileNotFoundError, ProcessLookupError):
@@ -127,12 +143,44 @@ def proportional_bytes(container: Container) -> int | None:
     return total or None
 
 
-def until(what: str, seconds: float, happened: Callable[[], bool]) -> None:
+def used_seconds(these: Sequence[Path]) -> float:
+    """CPU of processes that run, and of those they started that have ended."""
+    return sum(process_ticks((process / "stat").read_text()) for process in these) / os.sysconf("SC_CLK_TCK")
+
+
+class PeakMemory:
+    """The most anonymous memory that all processes of a container had together inside the `with` block."""
+
+    def __init__(self, container: Container) -> None:
+        container.reload()
+        cgroups = Path(f"/proc/{container.attrs['State']['Pid']}/cgroup")
+        self._stat = Path(memory_stat_file(cgroups.read_text()) if cgroups.exists() else "")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.bytes: int | None = None
+        """None where the control group is not to be seen: the engine is elsewhere."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        # A control group ends with its container.
+        with contextlib.suppress(OSError):
+            while not self._ended.wait(PEAK_SECONDS):
+                self.bytes = max(self.bytes or 0, anonymous_now(self._stat.read_text()))
+
+
+def until(what: str, seconds: float, happened: Callable[[], bool], pause: float = POLL_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
         if time.monotonic() > deadline:
             raise BenchError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
 
 
 def greets(address: str) -> bool:
@@ -142,6 +190,14 @@ def greets(address: str) -> bool:
             return connection.recv(4) == b"220 "
     except OSError:
         return False
+
+
+def takes(address: str, sender: str, recipient: str) -> bool:
+    """Whether the mail server at this address would take mail for the recipient."""
+    with smtplib.SMTP(address, 25, timeout=BANNER_SECONDS) as client:
+        client.ehlo()
+        client.mail(sender)
+        return client.rcpt(recipient)[0] == 250
 
 
 def answers(url: str) -> bool:

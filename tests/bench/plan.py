@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-SECTIONS = ("size", "start", "stop", "memory", "cpu", "throughput", "latency", "tls")
+SECTIONS = ("size", "start", "stop", "memory", "cpu", "throughput", "latency", "tls", "cost", "recipients")
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,15 @@ class Plan:
     latency_messages: int = 60
     far_bursts: int = 6
     far_messages: int = 300
+    # Many and short: what is looked for is less than one burst differs from the next.
+    costs: int = 30
+    cost_messages: int = 1000
     idles: int = 2
     idle_seconds: int = 30
+    table_starts: int = 3
+    table_changes: int = 3
+    lookup_rows: int = 8
+    lookups: int = 2000
 
 
 QUICK = Plan(
@@ -30,7 +37,13 @@ QUICK = Plan(
     latencies=3,
     latency_messages=20,
     far_bursts=1,
+    costs=6,
+    cost_messages=400,
     idles=1,
+    table_starts=1,
+    table_changes=1,
+    lookup_rows=3,
+    lookups=1000,
 )
 
 SESSIONS = 20
@@ -54,7 +67,7 @@ def options(arguments: list[str]) -> Options:
     parser.add_argument("--only", type=_sections, default=SECTIONS, help="of " + ",".join(SECTIONS))
     parser.add_argument("--rounds", type=_positive, help="turns of each measurement")
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and smaller turns: under two minutes, more noise"
+        "--quick", action="store_true", help="fewer and smaller turns: under three minutes, more noise"
     )
     parser.add_argument("--image", default="postern:latest", help="the image to measure")
     parser.add_argument(
@@ -82,7 +95,7 @@ def options(arguments: list[str]) -> Options:
 
 
 def with_rounds(plan: Plan, rounds: int) -> Plan:
-    """Keep the messages per turn, take `rounds` turns. Idle windows cost half a minute each, so they grow more slowly."""
+    """Keep the messages per turn, take `rounds` turns. What costs half a minute a turn grows more slowly."""
     return Plan(
         starts=rounds,
         bursts=rounds,
@@ -91,8 +104,14 @@ def with_rounds(plan: Plan, rounds: int) -> Plan:
         latency_messages=plan.latency_messages,
         far_bursts=rounds,
         far_messages=plan.far_messages,
+        costs=2 * rounds,
+        cost_messages=plan.cost_messages,
         idles=max(1, rounds // 5),
         idle_seconds=plan.idle_seconds,
+        table_starts=max(1, rounds // 3),
+        table_changes=max(1, rounds // 3),
+        lookup_rows=rounds,
+        lookups=plan.lookups,
     )
 
 

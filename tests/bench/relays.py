@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .containers import BANNER_SECONDS, POLL_SECONDS, BenchError, Lab, answers, greets, remove, until
@@ -35,6 +36,8 @@ class Candidate:
     image: str
     ours: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
+    """What is mounted at /config."""
 
 
 def candidates(image: str, bare: str, environment: Mapping[str, str]) -> list[Candidate]:
@@ -52,9 +55,9 @@ class Relay:
     container: Container
     address: str
 
-    @property
-    def ready_url(self) -> str:
-        return f"http://{self.address}:{HEALTH_PORT}/readyz"
+    def url(self, path: str) -> str:
+        """Of what ours answers over HTTP."""
+        return f"http://{self.address}:{HEALTH_PORT}{path}"
 
 
 def launch(
@@ -83,7 +86,7 @@ def greeting(relay: Relay) -> None:
 def ready(relay: Relay) -> None:
     greeting(relay)
     if relay.candidate.ours:
-        until("ours: /readyz", BANNER_SECONDS, lambda: answers(relay.ready_url))
+        until("ours: /readyz", BANNER_SECONDS, lambda: answers(relay.url("/readyz")))
 
 
 def discard(relays: list[Relay]) -> None:
@@ -114,4 +117,9 @@ def _ours(lab: Lab, candidate: Candidate, upstream: Upstream, probe_seconds: int
     if upstream.tls:
         environment["RELAYHOST_TLS_LEVEL"] = "encrypt"
     check = {"interval": probe_seconds * NANOSECONDS} if probe_seconds else {"test": ["NONE"]}
-    return {"environment": environment | dict(candidate.environment), "healthcheck": check}
+    mounts = {str(candidate.config): {"bind": "/config", "mode": "ro"}} if candidate.config else {}
+    return {
+        "environment": environment | dict(candidate.environment),
+        "healthcheck": check,
+        "volumes": mounts,
+    }

@@ -86,6 +86,18 @@ def sink(_sink: Sink) -> Iterator[Sink]:
 
 
 @pytest.fixture(scope="session")
+def _inside(docker: Engine, network: Network, certificates: Certificates) -> Sink:
+    return Sink(docker, network, certificates, "inside")
+
+
+@pytest.fixture
+def inside(_inside: Sink) -> Iterator[Sink]:
+    """The server behind the relay, which mail from outside is for; its certificate is for another name."""
+    yield _inside
+    _inside.restore()
+
+
+@pytest.fixture(scope="session")
 def _relay(docker: Engine, network: Network, _sink: Sink, certificates: Certificates) -> Relay:
     started = Relay(docker, network, ports=(25, 587), aliases=("relay",), volumes=certificates.mount)
     started.wait_until_ready()

@@ -20,8 +20,30 @@ from docker.types import IPAMConfig, IPAMPool
 RELAY = os.environ.get("POSTERN_IMAGE", "postern:latest")
 SINK = "postern-sink:latest"
 TOOLS = "postern-test-tools:latest"
-_CALLED = {RELAY: "relay", SINK: "sink", TOOLS: "tools"}
-_BUILT_BY = {RELAY: "make image", SINK: "make sink-image", TOOLS: "make tools-image"}
+CLIENTS = "postern-test-clients:latest"
+SERVERS = "postern-test-servers:latest"
+BROWSER = "postern-test-browser:latest"
+PODMAN = "postern-test-podman:latest"
+_CALLED = {
+    RELAY: "relay",
+    SINK: "sink",
+    TOOLS: "tools",
+    CLIENTS: "clients",
+    SERVERS: "servers",
+    BROWSER: "browser",
+    PODMAN: "podman",
+}
+_BUILT_BY = {
+    RELAY: "make image",
+    SINK: "make sink-image",
+    TOOLS: "make tools-image",
+    CLIENTS: "make clients-image",
+    SERVERS: "make servers-image",
+    BROWSER: "make browser-image",
+    PODMAN: "make podman-image",
+}
+# Without these no test runs; the others are asked for by the tests of one file.
+_EVERYBODYS = (RELAY, SINK, TOOLS)
 
 LABEL = "org.postern.test"
 # The process that started it: what a killed test run left behind is found, and removed, by the next one.
@@ -47,10 +69,10 @@ class Result:
 class Engine:
     def __init__(self) -> None:
         self.client = _connect()
-        for image in _CALLED:
+        for image in _EVERYBODYS:
             _demand(self.client, image)
         self._remove_leftovers()
-        self._labels = {LABEL: "1", _OWNER: f"{os.uname().nodename}/{os.getpid()}"}
+        self.labels = {LABEL: "1", _OWNER: f"{os.uname().nodename}/{os.getpid()}"}
         self.containers: list[Container] = []
         """Those alive or not yet removed, oldest first."""
 
@@ -58,14 +80,23 @@ class Engine:
         self, image: str, network: Network | None = None, aliases: tuple[str, ...] = (), **options: Any
     ) -> Container:
         """`docker run -d`, on the network under further names."""
+        if image not in _EVERYBODYS:
+            _demand(self.client, image)
         if network is not None:
             endpoint = self.client.api.create_endpoint_config(aliases=list(aliases))
             options |= {"network": network.name, "networking_config": {network.name: endpoint}}
         name = f"postern-test-{_CALLED[image]}-{secrets.token_hex(3)}"
-        container = self.client.containers.create(image, name=name, labels=self._labels, **options)
+        container = self.client.containers.create(image, name=name, labels=self.labels, **options)
         self.containers.append(container)
         container.start()
         return container
+
+    def adopt(self, project: str) -> dict[str, Container]:
+        """The containers of a compose project, by service: as if they were started here. It gave them `labels`."""
+        label = "com.docker.compose"
+        found = self.client.containers.list(all=True, filters={"label": f"{label}.project={project}"})
+        self.containers += found
+        return {container.labels[f"{label}.service"]: container for container in found}
 
     def network(self, *, ipv6: bool = False) -> Network:
         """A bridge of its own; with IPv6, a range that nobody else has (RFC 4193)."""
@@ -73,14 +104,14 @@ class Engine:
         created: Network = self.client.networks.create(
             f"postern-test-{secrets.token_hex(3)}",
             driver="bridge",
-            labels=self._labels,
+            labels=self.labels,
             enable_ipv6=ipv6,
             ipam=IPAMConfig(pool_configs=[pool]) if ipv6 else None,
         )
         return created
 
     def volume(self) -> Volume:
-        return self.client.volumes.create(f"postern-test-{secrets.token_hex(3)}", labels=self._labels)
+        return self.client.volumes.create(f"postern-test-{secrets.token_hex(3)}", labels=self.labels)
 
     def remove(self, *things: Container | Network | Volume) -> None:
         for thing in things:
@@ -95,7 +126,7 @@ class Engine:
 
     def remove_all(self) -> None:
         self.containers.clear()
-        self._remove_owned_by({self._labels[_OWNER]})
+        self._remove_owned_by({self.labels[_OWNER]})
 
     def _remove_leftovers(self) -> None:
         """Of test runs of this machine whose process has ended."""

@@ -40,9 +40,13 @@ def named(relay: Relay, *names: str) -> list[Process]:
 
 
 def the(relay: Relay, name: str) -> Process:
-    """The one process of that name."""
-    [process] = named(relay, name)
-    return process
+    """The one process of that name: a child has its parent's until it has become another program."""
+
+    def alone() -> Process | None:
+        found = named(relay, name)
+        return found[0] if len(found) == 1 else None
+
+    return until(f"there is one {name}", alone, needs=[relay.container], state=lambda: processes(relay))
 
 
 def signal(relay: Relay, name: str, victims: Iterable[Process]) -> None:

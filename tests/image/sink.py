@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from docker.models.containers import Container
 from docker.models.networks import Network
@@ -39,16 +41,26 @@ class Message:
 
 class Sink:
     def __init__(
-        self, docker: engine.Engine, network: Network, certificates: tls.Certificates | None, *names: str
+        self,
+        docker: engine.Engine,
+        network: Network,
+        certificates: tls.Certificates | None,
+        *names: str,
+        port: int = SMTP,
+        journal: Path | None = None,
     ) -> None:
-        environment = {"SINK_SMTP_PORT": str(SMTP), "SINK_SMTPS_PORT": str(SMTPS)}
-        volumes = {}
+        """With a `journal`, a directory, each message is a line of `received` in it, and nothing is kept in memory."""
+        environment = {"SINK_SMTP_PORT": str(port), "SINK_SMTPS_PORT": str(SMTPS)}
+        volumes: dict[str, dict[str, str]] = {}
+        if journal:
+            environment["SINK_JOURNAL"] = "/journal/received"
+            volumes[str(journal)] = {"bind": "/journal", "mode": "rw"}
         if certificates:
             environment |= {
                 "SINK_TLS_CERT": f"{tls.INSIDE}/sink.pem",
                 "SINK_TLS_KEY": f"{tls.INSIDE}/sink.key",
             }
-            volumes = certificates.mount
+            volumes |= certificates.mount
         self.container: Container = docker.start(
             engine.SINK,
             network,
@@ -60,6 +72,10 @@ class Sink:
             # The tests ask it themselves, and each check of the engine's is a start of Python.
             healthcheck={"test": ["NONE"]},
         )
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """After each start: the engine may publish it at another port than before."""
         self._url = f"http://127.0.0.1:{engine.published(self.container, _HTTP)}"
         until("the sink answers over HTTP", self._answers, needs=[self.container])
 
@@ -83,7 +99,7 @@ class Sink:
 
     def received(self, to: str) -> list[Message]:
         """The messages to an address so far."""
-        return [self._message(shown) for shown in self._ask("GET", f"/messages?to={to}")]
+        return [self._message(shown) for shown in self._ask("GET", f"/messages?to={quote(to)}")]
 
     def sessions(self) -> list[dict[str, Json]]:
         found: list[dict[str, Json]] = self._ask("GET", "/sessions")

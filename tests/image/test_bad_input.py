@@ -119,9 +119,7 @@ MISTAKES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "missing_ca_file": (
         {"RELAYHOST": "[smtp.example.com]:587", "RELAYHOST_CA_FILE": "/ca.pem"},
-        [
-            "RELAYHOST_CA_FILE=/ca.pem: must be a readable file with CA certificates: No such file or directory"
-        ],
+        ["RELAYHOST_CA_FILE=/ca.pem: must be a readable file: No such file or directory"],
     ),
     "ca_file_that_is_none": (
         {"RELAYHOST": "[smtp.example.com]:587", "RELAYHOST_CA_FILE": "/etc/passwd"},
@@ -135,7 +133,9 @@ MISTAKES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "listen_with_unknown_profile": (
         {"LISTEN": "25:relays"},
-        ["LISTEN=25:relays: must use a profile that exists (relay), not 'relays'"],
+        [
+            "LISTEN=25:relays: must use a profile that exists (relay, submission, submissions, inbound), not 'relays'"
+        ],
     ),
     "two_listeners_on_one_port": (
         {"LISTEN": "25:relay 127.0.0.1:25:relay"},
@@ -286,7 +286,7 @@ def test_an_unreadable_ca_file_is_refused_at_the_start(run: Callable[..., Result
     )
     assert started.status == EX_CONFIG
     assert (
-        "RELAYHOST_CA_FILE=/ca.pem: must be a readable file with CA certificates: Is a directory"
+        "RELAYHOST_CA_FILE=/ca.pem: must be a file, and this is a directory or something else"
         in started.output
     )
 

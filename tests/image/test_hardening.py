@@ -153,3 +153,20 @@ def test_the_hardening_is_what_the_harness_gives_every_relay() -> None:
     assert HARDENED["cap_drop"] == ["ALL"]
     assert HARDENED["security_opt"] == ["no-new-privileges"]
     assert list(HARDENED["tmpfs"]) == ["/run"]
+
+
+def test_the_engines_default_seccomp_profile_holds_every_program(relay: Relay) -> None:
+    """Nothing that the relay does needs a system call that it forbids, and no program runs without it."""
+    assert not any(option.startswith("seccomp") for option in HARDENED["security_opt"])
+    modes = relay.exec("sh", "-c", "grep -hE '^(Seccomp|NoNewPrivs):' /proc/[0-9]*/status | sort | uniq -c")
+    assert [line.split()[1:] for line in modes.lines] == [["NoNewPrivs:", "1"], ["Seccomp:", "2"]]
+
+
+def test_the_volumes_belong_to_those_numbers_alone(start_relay: StartRelay) -> None:
+    """So a volume outlives an image that was built from nothing, whatever Debian's packages number meanwhile."""
+    relay = start_relay({"RELAYHOST": "[sink]:2599", "SMTPD_SASL_USERS": "ann:secret"})
+    relay.send(someone())
+    relay.queued("1 message waiting")
+    found = {tuple(line.split()) for line in relay.exec("find", SPOOL, DATA, "-printf", "%U %G\n").lines}
+    assert {user for user, _ in found} == {"0", "100"}
+    assert {group for _, group in found} <= {"0", "101", "102"}

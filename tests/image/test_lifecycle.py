@@ -131,6 +131,28 @@ def test_a_relay_that_was_killed_again_and_again_still_starts_and_takes_mail(
     assert len(inside.named(relay, "master")) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"read_only": False, "tmpfs": {}}], ids=["tmpfs", "writable"])
+def test_a_second_start_inside_is_refused_and_the_relay_unharmed_also_after_a_kill(
+    start_relay: StartRelay, sink: Sink, options: dict[str, Any]
+) -> None:
+    """`docker exec relay postern` is easily typed; also where /run still holds what a killed life left."""
+    relay = start_relay(**options)
+    relay.container.kill()
+    relay.exit_code()
+    relay.container.start()
+    relay.wait_until_ready()
+    files = ("sh", "-c", "find /run/postern/etc /run/postern/tables -type f | sort | xargs md5sum")
+    before = relay.exec(*files).output, inside.listening(relay), inside.the(relay, "master").pid
+    for env in ({}, {"LISTEN": "127.0.0.1:2626:relay", "HEALTH_PORT": "9999"}):
+        second = relay.exec("postern", env=env)
+        assert (second.status, len(second.lines)) == (1, 1), second.output
+        assert "error: a relay is already running here, and is left as it is" in second.output
+    after = relay.exec(*files).output, inside.listening(relay), inside.the(relay, "master").pid
+    assert after == before
+    relay.send(to := someone())
+    sink.mail(to)
+
+
 def test_a_restart_leaves_one_configuration_and_one_postfix(start_relay: StartRelay, sink: Sink) -> None:
     """Also where /run is no tmpfs and still holds what the first start wrote."""
     relay = start_relay(read_only=False, tmpfs={})
@@ -154,7 +176,7 @@ def test_a_recreated_relay_delivers_the_old_mail_by_the_new_settings(
     new = start_relay(volumes=mounts)
     sink.mail(to, needs=[new.container])
     new.logged("removed$")
-    assert "0 messages waiting" in new.queue()
+    assert new.queue() == "0 messages waiting\n"
 
 
 def test_a_recreated_relay_keeps_nothing_of_the_old_configuration(
@@ -269,3 +291,22 @@ def test_a_start_that_fails_for_another_reason_than_the_settings_ends_with_1(
 def test_a_wrong_setting_ends_with_78(start_relay: StartRelay) -> None:
     """So that a restart policy and a person can tell what a restart will not mend."""
     assert start_relay({"MESSAGE_SIZE_LIMIT": "abc"}, wait=False).exit_code() == EX_CONFIG
+
+
+def test_a_start_that_the_kernel_kills_for_lack_of_memory_says_so(
+    start_relay: StartRelay, tmp_path: Path
+) -> None:
+    table = tmp_path / "relay_recipients"
+    table.write_text("".join(f"user{number}@example.com\n" for number in range(1_000_000)))
+    table.chmod(0o644)
+    relay = start_relay(
+        {"RELAY_DOMAINS": "example.com=smtp:[sink]:25"},
+        wait=False,
+        mem_limit="64m",
+        volumes={str(table): {"bind": "/config/relay_recipients", "mode": "ro"}},
+    )
+    assert relay.exit_code() == 1
+    assert (
+        "error: the relay does not start: SIGKILL ended its configuration, perhaps for lack of memory"
+        in relay.logs()
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+from pathlib import Path
 
-from tests.image import tls
+import pytest
+import trustme
+
+from tests.image import inside, tls
 from tests.image.conftest import StartRelay
-from tests.image.relay import Relay, someone
+from tests.image.relay import HOSTNAME, Relay, letter, someone
 from tests.image.sink import Sink
 from tests.image.tls import Certificates
 
@@ -64,3 +68,98 @@ def test_no_process_but_the_first_has_a_secret_in_its_environment(relay_with_log
     assert [process for process, variables in environments.items() if PASSWORD in variables] == ["/proc/1"]
     refused = relay_with_login.exec("cat", "/proc/1/environ", user="postern")
     assert PASSWORD not in refused.output
+
+
+SECRETS = {
+    name: f"{name}-that-nobody-else-knows"
+    for name in ("password", "upstream", "login", "salt", "page", "subject", "text")
+}
+
+
+@pytest.fixture(scope="module")
+def key() -> tls.Pieces:
+    return tls.issue(HOSTNAME, by=trustme.CA())
+
+
+@pytest.fixture(scope="module")
+def relay_with_secrets(
+    start_shared_relay: StartRelay, tmp_path_factory: pytest.TempPathFactory, key: tls.Pieces
+) -> Relay:
+    """Every kind of secret, each file of the user's with a mode of 0600, and mail that waits."""
+    directory = tmp_path_factory.mktemp("secrets")
+    directory.chmod(0o755)
+    env = {
+        "LISTEN": "25:relay 587:submission",
+        "RELAYHOST": "[sink]:2599",
+        "RELAYHOST_USERNAME": "me",
+        "RELAYHOST_PASSWORD": SECRETS["password"],
+        "UPSTREAMS": f"@example.net [sink]:2599 user=other password_file={_file(directory, 'upstream')}",
+        "SMTPD_SASL_USERS_FILE": _file(directory, "login", f"app:{SECRETS['login']}"),
+        "SASL_MECHANISMS": "PLAIN LOGIN SCRAM-SHA-256",
+        "SMTPD_TLS_CERT_FILE": _file(directory, "certificate", key.all),
+        "LOG_ADDRESSES": "hashed",
+        "LOG_ADDRESSES_SALT_FILE": _file(directory, "salt"),
+        "HEALTH_PAGE_PASSWORD_FILE": _file(directory, "page"),
+    }
+    relay = start_shared_relay(env, volumes={str(directory): {"bind": "/secrets", "mode": "ro"}})
+    message = letter(to := someone())
+    message.replace_header("Subject", SECRETS["subject"])
+    message.set_content(SECRETS["text"])
+    with relay.smtp() as session:
+        for sender in ("app@example.com", "app@example.net"):
+            session.send_message(message, sender, [to])
+    relay.queued("2 messages waiting")
+    return relay
+
+
+def _file(directory: Path, name: str, text: str = "") -> str:
+    (directory / name).write_text(text or SECRETS[name])
+    (directory / name).chmod(0o600)
+    return f"/secrets/{name}"
+
+
+def _holders(relay: Relay, secret: str, user: str) -> set[str]:
+    """The files, and what the system says of processes, in which a user finds a text."""
+    # Or it would find its own command line.
+    pattern = re.escape(secret[0]).join("[]") + secret[1:]
+    places = "/ --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev"
+    script = f"grep -rlse '{pattern}' {places}; grep -lse '{pattern}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline; true"
+    return set(relay.exec("sh", "-c", script, user=user, env={"RELAYHOST_PASSWORD": ""}).lines)
+
+
+def test_the_user_of_the_http_server_can_read_no_secret_and_no_mail(
+    relay_with_secrets: Relay, key: tls.Pieces
+) -> None:
+    """It listens to a network: who takes it over shall have gained the numbers that it shows anyway."""
+    relay = relay_with_secrets
+    # What is tried as this user is what the program itself could do.
+    rights = "/^(Uid|Gid|Groups|CapEff|CapPrm|CapAmb)/"
+    own = relay.exec("awk", f"{rights} {{ $1 = $1; print }}", "/proc/self/status", user="postern").output
+    health = inside.the(relay, "health").pid
+    assert relay.exec("awk", f"{rights} {{ $1 = $1; print }}", f"/proc/{health}/status").output == own
+    assert "CapPrm: 0000000000000000" in own
+    for name, secret in (*SECRETS.items(), ("key", key.key.splitlines()[1])):
+        assert _holders(relay, secret, "postern") == set(), name
+        # The same search by root finds it where it must be: in what the user gave, or in the queue.
+        assert _holders(relay, secret, "root"), name
+
+
+def test_what_the_relay_makes_of_a_secret_belongs_to_root_or_whom_it_is_for(
+    relay_with_secrets: Relay, key: tls.Pieces
+) -> None:
+    made = set()
+    for secret in (*SECRETS.values(), key.key.splitlines()[1]):
+        holders = _holders(relay_with_secrets, secret, "root")
+        made |= {file for file in holders if not file.startswith(("/secrets/", "/proc/"))}
+    shown = relay_with_secrets.exec("stat", "-c", "%a %U %G %n", *made).lines
+    modes = {line.rsplit("/", 1)[1]: line.rpartition(" ")[0] for line in shown}
+    mail = [Path(file).name for file in made if file.startswith("/var/spool/postfix/deferred/")]
+    assert len(mail) == 2
+    assert modes == dict.fromkeys(mail, "700 postfix postfix") | {
+        "log_salt": "600 root root",
+        "page_password": "600 root root",
+        "sasl_passwd.lmdb": "600 root root",
+        "sasldb2": "640 root logins",
+        "tls.pem": "600 root root",
+        "upstream1_passwd.lmdb": "600 root root",
+    }

@@ -171,3 +171,30 @@ def test_two_relays_share_a_pod_when_their_ports_differ(relay: Relay, start_besi
         needs=[second],
     )
     assert relay.readiness().startswith("200 ")
+
+
+# What the socket holds, until whoever writes has to wait.
+FILL = """
+import socket
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as log:
+    log.connect("/var/spool/postfix/public/postlog")
+    for number in range(10_000):
+        try:
+            log.send(b"a line of the test")
+        except BlockingIOError:
+            print("full after", number)
+            break
+"""
+
+
+def test_a_postfix_that_waits_for_a_reader_of_its_log_that_only_it_can_start_is_started_anew(
+    own: Relay, sink: Sink
+) -> None:
+    """The reader is killed while lines wait for it: master would tell of that first, and for that wait for the next one."""
+    reader = inside.named(own, "postlogd")
+    inside.signal(own, "STOP", reader)
+    assert "full after" in own.exec("python3", "-c", FILL).output
+    inside.signal(own, "KILL", reader)
+    told = "Postfix stands still, as nobody reads its log"
+    until("it is found", lambda: told in own.logs(), deadline=60, needs=[own.container])
+    assert_works_again(own, sink)

@@ -1,8 +1,11 @@
-"""Certificates for one run: an authority that the relay is told of, one that it is not, and the sink's certificate."""
+"""Certificates for one run: the sink's, by an authority that the relay is told of, and those that the relay itself shows."""
 
 from __future__ import annotations
 
+import hashlib
+import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -20,11 +23,12 @@ class Certificates:
     directory: Path
 
     @classmethod
-    def make(cls, directory: Path) -> Certificates:
+    def make(cls, directory: Path, names: tuple[str, ...] = SINK_NAMES) -> Certificates:
+        """`names` are those of the sink's certificate."""
         right, wrong = trustme.CA(), trustme.CA()
         right.cert_pem.write_to_path(directory / "ca.pem")
         wrong.cert_pem.write_to_path(directory / "other-ca.pem")
-        issued = right.issue_cert(*SINK_NAMES)
+        issued = right.issue_cert(*names)
         for number, part in enumerate(issued.cert_chain_pems):
             part.write_to_path(directory / "sink.pem", append=number > 0)
         issued.private_key_pem.write_to_path(directory / "sink.key")
@@ -42,3 +46,56 @@ class Certificates:
 INSIDE = "/certificates"
 CA = f"{INSIDE}/ca.pem"
 OTHER_CA = f"{INSIDE}/other-ca.pem"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """PEM texts of one certificate."""
+
+    key: str
+    leaf: str
+    intermediates: tuple[str, ...] = ()
+
+    @property
+    def chain(self) -> str:
+        return "".join(self.intermediates)
+
+    @property
+    def all(self) -> str:
+        return self.key + self.leaf + self.chain
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(ssl.PEM_cert_to_DER_cert(self.leaf))
+
+
+def issue(
+    *names: str,
+    by: trustme.CA,
+    begins: datetime | None = None,
+    ends: datetime | None = None,
+    key_type: trustme.KeyType = trustme.KeyType.ECDSA,
+) -> Pieces:
+    """For three months unless told otherwise, as from a public CA."""
+    now = datetime.now(UTC)
+    begins, ends = begins or now - timedelta(hours=1), ends or now + timedelta(days=90)
+    made = by.issue_cert(*names, not_before=begins, not_after=ends, key_type=key_type)
+    leaf, *intermediates = (blob.bytes().decode() for blob in made.cert_chain_pems)
+    return Pieces(made.private_key_pem.bytes().decode(), leaf, tuple(intermediates))
+
+
+def text(authority: trustme.CA) -> str:
+    """What its clients trust."""
+    return authority.cert_pem.bytes().decode()
+
+
+def fingerprint(certificate: bytes) -> str:
+    """Of a certificate in DER form, as Postfix and openssl(1) write it: AB:CD:..."""
+    return hashlib.sha256(certificate).digest().hex(":").upper()
+
+
+def strict(authority: str) -> ssl.SSLContext:
+    """A client that trusts one CA, and is as strict as Python 3.13 is by default."""
+    context = ssl.create_default_context(cadata=authority)
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context

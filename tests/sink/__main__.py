@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import Behaviour, Listen, Sink
 from .behaviour import parse
-from .records import stdout_store
+from .records import Store, stdout_store
 
 
 def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -27,6 +27,7 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("hostname", "sink.example", "name in the greeting")
     add("tls-cert", None, "certificate chain, PEM file; without it there is no TLS")
     add("tls-key", None, "its private key, PEM file")
+    add("journal", None, "file that gets a line for each message, of which then nothing is kept in memory")
     for each in fields(Behaviour):
         add(
             each.name.replace("_", "-"),
@@ -51,7 +52,9 @@ def _sink(options: argparse.Namespace) -> Sink:
         int(options.smtps_port) if certificate else None,
         int(options.http_port),
     )
-    return Sink(behaviour, listen, certificate, options.hostname, stdout_store())
+    # Open for as long as the program runs.
+    store = Store(Path(options.journal).open("a"), keeps=False) if options.journal else stdout_store()  # noqa: SIM115
+    return Sink(behaviour, listen, certificate, options.hostname, store)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """What the sink saw, kept in memory: sessions with every command and its reply, and the messages accepted.
 
+Or told to the log and forgotten, for a hundred thousand messages.
+
 SMTP runs in one thread (asyncio) and HTTP in others; the store's condition is the only lock.
 """
 
@@ -13,6 +15,8 @@ from email import message_from_bytes
 from typing import TextIO, TypeVar
 
 Result = TypeVar("Result")
+
+_TOLD_IN_SHORT = ("listening", "message", "behaviour", "error")
 
 
 def now() -> str:
@@ -87,10 +91,15 @@ class Message:
 
 
 class Store:
-    """Numbers are given once and never reused, so `message 7` stays the same thing after a reset."""
+    """Numbers are given once and never reused, so `message 7` stays the same thing after a reset.
 
-    def __init__(self, log: TextIO | None = None) -> None:
+    Unless it `keeps` them, messages and finished sessions are forgotten, and the log has no commands: each message is a
+    line of it before it is answered, so that a sink that is killed has told of all it answered.
+    """
+
+    def __init__(self, log: TextIO | None = None, *, keeps: bool = True) -> None:
         self._log = log
+        self._keeps = keeps
         self._changed = threading.Condition()
         self._sessions: dict[int, Session] = {}
         self._messages: dict[int, Message] = {}
@@ -98,7 +107,7 @@ class Store:
 
     def event(self, event: str, **details: object) -> None:
         """Something happened: one JSON line in the log, and whoever waits looks again."""
-        if self._log is not None:
+        if self._log is not None and (self._keeps or event in _TOLD_IN_SHORT):
             print(json.dumps({"time": now(), "event": event, **details}), file=self._log, flush=True)
         with self._changed:
             self._changed.notify_all()
@@ -114,6 +123,9 @@ class Store:
         if session.ended is None:
             session.ended = now()
             self.event("disconnect", session=session.id)
+            if not self._keeps:
+                with self._changed:
+                    self._sessions.pop(session.id, None)
 
     def add_message(self, session: Session, envelope: dict[str, object], raw: bytes) -> Message:
         with self._changed:
@@ -130,8 +142,9 @@ class Store:
                 raw=raw,
                 **envelope,  # type: ignore[arg-type]
             )
-            self._messages[message.id] = message
-            session.messages.append(message.id)
+            if self._keeps:
+                self._messages[message.id] = message
+                session.messages.append(message.id)
         self.event("message", session=session.id, message=message.id, size=len(raw), **envelope)
         return message
 

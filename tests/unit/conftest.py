@@ -16,6 +16,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+class Clock:
+    """One that a test sets, in the place of time.time() or time.monotonic()."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture
 def machine() -> Host:
     """A container on an ordinary bridge network."""
@@ -32,6 +46,9 @@ def vocabulary() -> Vocabulary:
     parameters = {
         "default_process_limit": "100",
         "disable_vrfy_command": "no",
+        "virtual_alias_domains": "$virtual_alias_maps",
+        "virtual_mailbox_domains": "$virtual_mailbox_maps",
+        "virtual_transport": "virtual",
         "max_use": "100",
         "smtp_helo_timeout": "300s",
         "smtpd_banner": "$myhostname ESMTP $mail_name",

@@ -13,10 +13,15 @@ PACKAGE = ROOT / "entrypoint"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From which part of the package a part may import. Those not named here are single modules at the top.
 ARROWS = {
-    "config": {"config"},
-    "postfix": {"postfix", "config"},
+    "config": {"config", "tls"},
+    "tls": {"tls"},
+    "logins": {"logins", "config", "postfix", "log", "processes", "runtime"},
+    "postfix": {"postfix", "config", "maillog"},
     "probe": {"probe"},
-    "keeper": {"keeper", "config", "postfix", "log", "processes", "runtime"},
+    "maillog": {"maillog"},
+    "keeper": {"keeper", "maillog", "config", "postfix", "log", "processes", "runtime"},
+    "page": {"page", "health", "maillog", "postfix", "log", "runtime"},
+    "queueverbs": {"queueverbs", "asking", "postfix"},
     "health": {"health", "postfix", "log", "processes", "runtime"},
 }
 

@@ -5,18 +5,54 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
+import socket
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.bench.engine_stats import anonymous_bytes, cpu_seconds, pss_bytes
+from tests.bench import __main__ as story
+from tests.bench import cost
+from tests.bench.containers import BenchError
+from tests.bench.engine_stats import (
+    anonymous_bytes,
+    anonymous_now,
+    cpu_seconds,
+    memory_stat_file,
+    process_ticks,
+    pss_bytes,
+)
 from tests.bench.plan import QUICK, SECTIONS, options
-from tests.bench.report import BEGIN, END, METRICS, Goal, between_markers, how_noisy, row, table
+from tests.bench.recipients import write_list
+from tests.bench.relays import Candidate, Relay
+from tests.bench.report import (
+    BEGIN,
+    COMPARISONS,
+    END,
+    METRICS,
+    Goal,
+    between_markers,
+    how_noisy,
+    row,
+    table,
+)
+from tests.bench.station import recipients
 from tests.bench.station.counter import Counter
 from tests.bench.station.delay import carrier
+from tests.bench.station.source import LoadError
 from tests.bench.stats import Spread, noise, ratios, rotated, spread
 
 STARTS = {"start": {"bare": [0.5, 0.6, 0.5], "control": [0.5, 0.6, 0.6], "ours": [0.6, 0.9, 0.6]}}
+COSTS: dict[str, dict[str, list[float]]] = {
+    "cost-delivered": {"plain": [100, 200], "control": [100, 200], "seen": [99, 194]},
+    "cost-share": {"plain": [3, 3], "control": [3, 3], "seen": [5, 6]},
+    "cost-memory": {"plain": [14], "control": [14], "seen": [16]},
+}
+LISTS: dict[str, dict[str, list[float]]] = {
+    "list-ready": {"few": [1, 1.1, 1], "control": [1, 1, 1], "million": [4, 4.1, 6]},
+    "lookup": {"few": [600, 610], "control": [605, 600], "million": [620, 700]},
+}
 
 
 def test_a_spread_is_the_median_between_its_quartiles() -> None:
@@ -48,8 +84,32 @@ def test_anonymous_memory_is_read_from_either_version_of_control_groups(detail: 
     assert anonymous_bytes({"memory_stats": {"stats": detail}}) == 7
 
 
+@pytest.mark.parametrize(
+    ("cgroups", "file"),
+    [
+        ("4:memory:/docker/a\n1:cpu,cpuacct:/docker/b\n0::/docker/c\n", "memory/docker/a/memory.stat"),
+        ("0::/system.slice/docker-a.scope\n", "system.slice/docker-a.scope/memory.stat"),
+    ],
+)
+def test_a_peak_is_read_where_the_kernel_counts_the_container(cgroups: str, file: str) -> None:
+    assert memory_stat_file(cgroups) == f"/sys/fs/cgroup/{file}"
+
+
+def test_a_process_without_control_groups_has_no_peak() -> None:
+    assert not memory_stat_file("")
+
+
+@pytest.mark.parametrize("text", ["cache 9\nrss 3\ntotal_cache 9\ntotal_rss 7\n", "anon 7\nfile 9\n"])
+def test_a_peak_is_of_anonymous_memory_in_either_version_of_control_groups(text: str) -> None:
+    assert anonymous_now(text) == 7
+
+
 def test_cpu_comes_in_seconds() -> None:
     assert cpu_seconds({"cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}}}) == 1.5
+
+
+def test_a_processs_cpu_is_its_own_and_that_of_its_children_that_have_ended() -> None:
+    assert process_ticks(f"7 (a) b) c) S {' '.join(map(str, range(4, 53)))}") == 14 + 15 + 16 + 17
 
 
 def test_shared_pages_are_counted_once_over_all_their_users() -> None:
@@ -95,7 +155,50 @@ def test_the_table_has_a_row_for_what_was_measured_and_for_nothing_else() -> Non
     lines = table(STARTS, SECTIONS).splitlines()
     assert len(lines) == 3
     assert len({line.count("|") for line in lines}) == 1
-    assert table(STARTS, ["size"]).count("\n") == 2
+    assert not table(STARTS, ["size"])
+
+
+def test_a_million_recipients_are_compared_with_few_in_a_table_of_their_own() -> None:
+    above, below = table({**STARTS, **LISTS}, SECTIONS).split("\n\n")
+    assert above == table(STARTS, SECTIONS).rstrip("\n")
+    assert below == table(LISTS, SECTIONS)
+    headings, _, ready, lookup = (line.split(" | ") for line in below.splitlines())
+    assert headings[1:3] == ["1,000 recipients", "1,000,000 recipients"]
+    # 4 - 1, 4.1 - 1.1 and 6 - 1 seconds longer.
+    assert ready[1:4] == ["1.00 s", "4.10 s", "+3.00 s"]
+    assert ready[-1] == "yes |"
+    assert lookup[3].startswith("1.09 ")
+    assert lookup[4].startswith("1.00 ")
+
+
+def test_what_seeing_costs_is_held_against_a_relay_that_nobody_looks_at() -> None:
+    [_, _, delivered, share, memory] = (line.split(" | ") for line in table(COSTS, SECTIONS).splitlines())
+    assert delivered[3:] == ["0.98 [0.98–0.98]", "1.00", "≥ 0.97 ×", "yes |"]
+    assert share[1:3] + share[-2:] == ["3.0 %", "5.5 %", "≤ 5 %", "no |"]
+    assert memory[1:3] + memory[-2:] == ["14.0 MB", "16.0 MB", "≤ 24 MB", "yes |"]
+
+
+def test_a_relay_that_does_not_answer_under_load_ends_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused = threading.Event()
+
+    def answers(url: str) -> bool:
+        if url == "http://192.0.2.1:9154/metrics":
+            return True
+        refused.set()
+        return False
+
+    def load() -> None:
+        relay = Relay(Candidate(cost.SEEN, "an-image", ours=True), None, "192.0.2.1")  # type: ignore[arg-type]
+        with cost.Scales(relay).weighed():
+            assert refused.wait(5)
+
+    monkeypatch.setattr(cost, "processes", lambda *_: [])
+    monkeypatch.setattr(cost, "stats", lambda _: {"cpu_stats": {"cpu_usage": {"total_usage": 0}}})
+    monkeypatch.setattr(cost, "answers", answers)
+    with pytest.raises(BenchError, match="an-image did not answer / under load"):
+        load()
 
 
 def test_the_reader_is_told_the_noise() -> None:
@@ -114,8 +217,76 @@ def test_a_readme_without_markers_is_refused() -> None:
         between_markers("nothing here", "table")
 
 
+def test_a_readme_that_cannot_take_the_table_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "Lab", lambda: pytest.fail("it began to measure"))
+    for readme in (tmp_path / "missing", tmp_path / "README.md"):
+        with pytest.raises(BenchError, match=str(readme)):
+            story.run(options(["--readme", str(readme)]))
+        (tmp_path / "README.md").write_text("no markers")
+
+
 def test_every_section_of_the_options_has_a_row_and_every_row_a_section() -> None:
-    assert {metric.section for metric in METRICS} == set(SECTIONS)
+    assert {metric.section for between in COMPARISONS for metric in between.metrics} == set(SECTIONS)
+
+
+def test_a_list_has_as_many_recipients_as_it_says_all_different_and_in_no_order(tmp_path: Path) -> None:
+    write_list(tmp_path, 1000)
+    found = (tmp_path / "relay_recipients").read_text().splitlines()
+    assert len(set(found)) == len(found) == 1000
+    assert found != sorted(found)
+    write_list(tmp_path, 1000, "other", "new@inside.bench.test")
+    changed = (tmp_path / "relay_recipients").read_text().splitlines()
+    assert len(changed) == 1001
+    assert changed[-1] == "new@inside.bench.test"
+    assert not set(found) & set(changed)
+    assert [file.name for file in tmp_path.iterdir()] == ["relay_recipients"]
+
+
+@pytest.mark.parametrize("population", [1_000, 1_000_000])
+def test_every_row_asks_for_recipients_from_the_whole_list(population: int) -> None:
+    rows = [recipients.scattered(population, row * 500, 500) for row in range(2)]
+    assert not set(rows[0]) & set(rows[1])
+    for numbers in rows:
+        assert len({number * 10 // population for number in numbers}) == 10
+        assert 0 <= min(numbers) < max(numbers) < population
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_recipient_that_is_not_taken_ends_the_measurement(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = list(range(recipients.TOGETHER + 5))
+    asked: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_serve, args=(server, known, asked))
+        thread.start()
+        there, connect = server.getsockname(), socket.create_connection
+        monkeypatch.setattr(socket, "create_connection", lambda _, seconds: connect(there, seconds))
+        if known:
+            assert 0 < recipients.ask("relay", numbers, 5) < 5
+            assert asked == [recipients.address(number) for number in numbers]
+        else:
+            with pytest.raises(LoadError, match="550"):
+                recipients.ask("relay", numbers, 5)
+        thread.join(5)
+
+
+def _serve(server: socket.socket, known: bool, asked: list[str]) -> None:
+    connection, _ = server.accept()
+    with connection, connection.makefile("rwb") as lines:
+        lines.write(b"220 hello\r\n")
+        lines.flush()
+        for line in lines:
+            taken = known or not line.startswith(b"RCPT")
+            if line.startswith(b"RCPT"):
+                asked.append(line.decode()[9:-3])
+            more = b"250-hello\r\n" if line.startswith(b"EHLO") else b""
+            lines.write(more + (b"250 yes\r\n" if taken else b"550 unknown\r\n"))
+            lines.flush()
+            if line.startswith(b"QUIT") or not taken:
+                return
 
 
 def test_options_choose_sections_and_turns() -> None:

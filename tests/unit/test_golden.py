@@ -37,11 +37,28 @@ CASES: dict[str, dict[str, str]] = {
         "MAXIMAL_BACKOFF_TIME": "1h",
         "HEALTH_PORT": "8080",
     },
+    "inbound": {
+        "RELAYHOST": "[smtp.example.com]:25",
+        "RELAY_DOMAINS": "example.com [inside]:25; .example.org smtps:[other]:465; example.net",
+        "RELAY_RECIPIENTS": "ann@example.com, @host.example.org",
+        "TRANSPORT": "gone@example.com error:5.1.6 has left; * smtp:[smtp.example.com]:25",
+        "VIRTUAL": "@example.net @example.com; info@example.com ann@example.com",
+        "POSTMASTER": "ann@example.com",
+        "SMTP_BIND_ADDRESS": "192.0.2.1",
+    },
+    "inbound-guarded": {
+        "RELAY_DOMAINS": "example.com [inside]:25",
+        "VERIFY_RECIPIENTS": "yes",
+        "DNSBL_SITES": "bl.example, list.example=127.0.0.[2..11]",
+        "POSTSCREEN": "yes",
+        "LISTEN": "25:inbound 2525:inbound:haproxy 587:relay",
+        "RELAY_TLS_LEVEL": "encrypt",
+    },
     "postfix-own": {
         "POSTFIX_max_use": "5",
         "POSTFIX_smtpd_recipient_restrictions": "reject_unknown_recipient_domain",
         "POSTFIXMASTER_smtp__inet": "smtp inet n - n - 20 smtpd -o smtpd_banner=hello",
-        "POSTFIXMASTER_2525__inet": "2525 inet n - n - - smtpd",
+        "POSTFIXMASTER_2525__inet": "2525 inet n - n - - smtpd -o smtpd_client_restrictions=permit_mynetworks,reject",
     },
 }
 
@@ -49,7 +66,7 @@ CASES: dict[str, dict[str, str]] = {
 def rendered(environ: dict[str, str], machine: Host) -> dict[str, str]:
     policy = decision.make(environ, None, machine)
     files = render.files(policy, render.templates(), Path("/run/postern"))
-    return {file.path: (file.masked() if isinstance(file, Table) else file).text for file in files}
+    return {file.path: str(file.masked().text) for file in files}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -82,6 +99,9 @@ def test_a_login_is_revealed_in_its_table_alone(machine: Host) -> None:
     policy = decision.make({"RELAYHOST": "[h]:587", **LOGIN}, None, machine)
     files = render.files(policy, render.templates(), Path("/run/postern"))
     tables = [file for file in files if isinstance(file, Table)]
-    assert [table.revealed().text for table in tables] == ["[h]:587 user@example.com:hunter2\n"]
-    assert [table.revealed().mode for table in tables] == [0o600]
+    found = {table.path: table.revealed() for table in tables}
+    assert {path: file.text for path, file in found.items() if file.text} == {
+        "etc/postfix/sasl_passwd": "[h]:587 user@example.com:hunter2\n"
+    }
+    assert {file.mode for file in found.values()} == {0o600}
     assert not any("hunter2" in file.text for file in files if isinstance(file, File))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from entrypoint import hooks
+from entrypoint import hooks, log
 
 
 def executable(path: Path, text: str) -> None:
@@ -49,3 +52,36 @@ def test_a_file_that_is_not_executable_is_said_not_to_run(
 
 def test_no_directory_means_no_hooks(tmp_path: Path) -> None:
     assert hooks.run(str(tmp_path / "none"))
+
+
+def test_what_a_hook_says_has_the_form_of_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    executable(tmp_path / "10-a", "echo one; echo two >&2; printf three; exit 3")
+    log.use("json", "full")
+    try:
+        assert not hooks.run(str(tmp_path))
+    finally:
+        log.use("plain", "full")
+    said = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(o["source"], o["message"]) for o in said[1:4]] == [
+        ("postern/10-a", m) for m in ("one", "two", "three")
+    ]
+    assert "ended with status 3" in said[4]["message"]
+
+
+def test_a_daemon_that_a_hook_leaves_behind_does_not_hold_up_the_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    executable(tmp_path / "10-a", f"(while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; echo later) &")
+    log.use("json", "full")
+    try:
+        assert hooks.run(str(tmp_path))
+    finally:
+        log.use("plain", "full")
+    (tmp_path / "go").touch()
+    out, deadline = capfd.readouterr().out, time.monotonic() + 20
+    while '"later"' not in out and time.monotonic() < deadline:
+        time.sleep(0.02)
+        out += capfd.readouterr().out
+    assert '"message": "later"' in out
+    # The process that passed it on; in the image supervisord does this.
+    os.wait()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from pathlib import Path
 
 from entrypoint.config import install
-from entrypoint.config.render import File, Table
-from entrypoint.config.settings import Secret
+from entrypoint.config.render import File, Sasldb, Table
+from entrypoint.config.secret import Secret
 
 
-def compile_nothing(path: Path, table: Table) -> None:
+def compile_nothing(path: Path, table: Table | Sasldb) -> None:
+    assert isinstance(table, Table)
     path.with_name(f"{path.name}.compiled").write_text(str(len(table.entries)))
 
 
@@ -43,3 +45,50 @@ def test_bytes_of_any_encoding_pass_unchanged(tmp_path: Path) -> None:
     odd = b"\xff\xc3\xa4".decode("utf-8", "surrogateescape")
     install.install([File("x", odd)], tmp_path / "run", compile_nothing)
     assert (tmp_path / "run/x").read_bytes() == b"\xff\xc3\xa4"
+
+
+def test_large_files_are_elsewhere_and_leave_nothing_of_an_earlier_start_there(tmp_path: Path) -> None:
+    root, place = tmp_path / "run", tmp_path / "data/tables"
+    for name in ("one", "two"):
+        table = Table(f"tables/{name}", {"k": "v"})
+        install.install([table], root, compile_nothing, ("tables", place))
+    assert [file.name for file in place.iterdir()] == ["two.compiled"]
+    assert (root / "tables/two.compiled").resolve() == place / "two.compiled"
+
+
+def test_a_file_is_the_same_only_with_its_text_and_mode(tmp_path: Path) -> None:
+    file = File("x", "text", 0o640)
+    assert not install.same(tmp_path / "x", file)
+    install.write(tmp_path / "x", file)
+    assert install.same(tmp_path / "x", file)
+    assert install.same(tmp_path / "x", File("x", Secret("text"), 0o640))
+    assert not install.same(tmp_path / "x", File("x", "other", 0o640))
+    assert not install.same(tmp_path / "x", File("x", "text", 0o600))
+
+
+def test_what_is_written_after_the_reading_is_younger_than_the_list_of_what_was_read(tmp_path: Path) -> None:
+    """On the kernel's own clock, which is some milliseconds behind the usual one."""
+    (watched := tmp_path / "watched").touch()
+    began = install.now()
+    (later := tmp_path / "later").touch()
+    install.note_reading(watched, began)
+    assert watched.stat().st_mtime_ns == began <= later.stat().st_mtime_ns
+    install.note_reading(tmp_path / "none", began)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_in_which_all_may_rename_becomes_roots_alone_but_a_sticky_one_stays(
+    tmp_path: Path,
+) -> None:
+    """As Kubernetes makes the emptyDir for /run, and as Docker makes its tmpfs."""
+    after = {}
+    for mode in (0o777, 0o2777, 0o1777, 0o755):
+        tmp_path.chmod(mode)
+        install.close(tmp_path)
+        after[mode] = tmp_path.stat().st_mode & 0o777, bool(tmp_path.stat().st_mode & stat.S_ISVTX)
+    assert after == {
+        0o777: (0o755, False),
+        0o2777: (0o755, False),
+        0o1777: (0o777, True),
+        0o755: (0o755, False),
+    }

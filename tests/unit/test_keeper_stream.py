@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from entrypoint.keeper import stream, syslog, throttle
+from entrypoint.keeper.journal import Journal
 from entrypoint.keeper.stream import ProbeFilter, Stream
 
 if TYPE_CHECKING:
@@ -16,21 +17,28 @@ if TYPE_CHECKING:
 SOURCE = "127.98.67.25"
 PROBE = ProbeFilter(SOURCE)
 START = "Nov 20 11:44:00 relay "
+RECIPIENT = "readiness-probe@postern.invalid"
 REJECT = (
     f"NOQUEUE: reject: RCPT from unknown[{SOURCE}]: 450 4.7.0 <unknown[{SOURCE}]>: Client host rejected: "
-    "readiness probe: no mail is taken from this address; from=<> to=<readiness-probe@relay.example.org> "
-    "proto=ESMTP helo=<localhost>"
+    f"readiness probe: no mail is taken from this address; from=<> to=<{RECIPIENT}> proto=ESMTP helo=<localhost>"
+)
+NO_RELAYING = (
+    f"NOQUEUE: reject: RCPT from unknown[{SOURCE}]: 554 5.7.1 <{RECIPIENT}>: Relay access denied; "
+    f"from=<> to=<{RECIPIENT}> proto=ESMTP helo=<localhost>"
 )
 
 
-@pytest.mark.parametrize("tag", ["postfix/smtpd", "postfix/submission/smtpd", "relay-1/587/smtpd"])
+@pytest.mark.parametrize("tag", ["postfix/smtpd", "postfix/submissions/smtpd", "relay-1/587/smtpd"])
 @pytest.mark.parametrize(
     "text",
     [
         f"connect from unknown[{SOURCE}]",
         f"connect from localhost[{SOURCE}]",
         f"disconnect from unknown[{SOURCE}] ehlo=1 mail=1 rcpt=0/1 rset=1 quit=1 commands=4/5",
+        f"disconnect from unknown[{SOURCE}] ehlo=2 starttls=1 mail=1/2 rcpt=0/1 rset=1 quit=1 commands=6/8",
+        f"Anonymous TLS connection established from unknown[{SOURCE}]: TLSv1.3 with cipher TLS_AES_256_GCM_SHA384",
         REJECT,
+        NO_RELAYING,
     ],
 )
 def test_a_probe_that_succeeds_leaves_nothing_in_the_log(tag: str, text: str) -> None:
@@ -38,8 +46,39 @@ def test_a_probe_that_succeeds_leaves_nothing_in_the_log(tag: str, text: str) ->
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f"CONNECT from [{SOURCE}]:56617 to [127.0.0.1]:25",
+        f"ALLOWLISTED [{SOURCE}]:56617",
+        f"WHITELISTED [{SOURCE}]:56617",
+        f"PASS OLD [{SOURCE}]:56617",
+    ],
+)
+def test_postscreen_in_front_adds_nothing(text: str) -> None:
+    assert PROBE.without_probe(f"{START}postfix/inbound/postscreen[71]: {text}\n".encode()) == b""
+
+
+@pytest.mark.parametrize(
     "line",
     [
+        f"postfix/smtpd[71]: disconnect from unknown[{SOURCE}] ehlo=1 auth=0/1 quit=1 commands=2/3",
+        f"postfix/smtpd[71]: disconnect from unknown[{SOURCE}] ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5",
+        f"postfix/smtpd[71]: disconnect from unknown[{SOURCE}] ehlo=1 vrfy=1 unknown=0/3 quit=1 commands=3/6",
+        f"postfix/smtpd[71]: {NO_RELAYING.replace('readiness-probe', 'victim')}",
+        f"postfix/smtpd[71]: {NO_RELAYING.replace(SOURCE, '10.1.2.3')}",
+        f"postfix/smtpd[71]: {REJECT.replace(SOURCE, '10.1.2.3').replace('<localhost>', f'<[{SOURCE}]>')}",
+        f"postfix/smtpd[71]: Anonymous TLS connection established from unknown[10.1.2.3]: TLSv1.3 [{SOURCE}]",
+        f"postfix/smtpd[71]: Trusted TLS connection established from unknown[{SOURCE}]: TLSv1.3 with cipher X",
+        f"postfix/smtpd[71]: warning: unknown[{SOURCE}]: SASL PLAIN authentication failed: x, sasl_username=a",
+        f"postfix/smtpd[71]: SSL_accept error from unknown[{SOURCE}]: -1",
+        f"postfix/smtpd[71]: NOQUEUE: reject: RCPT from unknown[{SOURCE}]: 451 4.3.0 <readiness probe@b>: Temporary "
+        "lookup failure; from=<> to=<a@b> proto=ESMTP helo=<x>",
+        f"postfix/postscreen[71]: CONNECT from [10.1.2.3]:2 to [{SOURCE}]:25",
+        f"postfix/postscreen[71]: NOQUEUE: reject: RCPT from [10.1.2.3]:2: 550; helo=<ALLOWLISTED [{SOURCE}]:1>",
+        f"postfix/postscreen[71]: DISCONNECT [{SOURCE}]:56617",
+        f"postfix/postscreen[71]: PREGREET 11 after 0 from [{SOURCE}]:56617: EHLO x",
+        f"postfix/smtpd[71]: ALLOWLISTED [{SOURCE}]:56617",
+        f"postfix/postscreen[71]: connect from unknown[{SOURCE}]",
         f"postfix/smtpd[71]: lost connection after RCPT from unknown[{SOURCE}]",
         f"postfix/smtpd[71]: timeout after CONNECT from unknown[{SOURCE}]",
         f"postfix/smtpd[71]: warning: connect from unknown[{SOURCE}]",
@@ -72,7 +111,7 @@ def test_lines_around_the_probe_keep_their_order() -> None:
 def written(tmp_path: Path, pieces: list[bytes]) -> bytes:
     path = tmp_path / "out"
     out = os.open(path, os.O_WRONLY | os.O_CREAT)
-    log = Stream(out, PROBE)
+    log = Stream(out, PROBE, Journal())
     for piece in pieces:
         log.feed(piece)
     log.flush()
@@ -82,7 +121,7 @@ def written(tmp_path: Path, pieces: list[bytes]) -> bytes:
 
 def test_what_is_looked_through_is_complete_lines() -> None:
     out = os.open(os.devnull, os.O_WRONLY)
-    log = Stream(out, PROBE)
+    log = Stream(out, PROBE, Journal())
     assert [log.feed(piece) for piece in (b"one\ntw", b"", b"o", b"\nthree\n")] == [
         b"one\n",
         b"",

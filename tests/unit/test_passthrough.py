@@ -6,6 +6,7 @@ import pytest
 
 from entrypoint.config import decision
 from entrypoint.config.host import Host
+from entrypoint.config.passthrough import services
 from entrypoint.config.problem import MisconfiguredError
 from entrypoint.config.vocabulary import Vocabulary
 
@@ -76,7 +77,17 @@ from entrypoint.config.vocabulary import Vocabulary
         (
             "POSTFIX_relay_domains",
             "static:all",
+            "must begin with the domain, such as: example.com [mail.example.com]:25",
+        ),
+        (
+            "POSTFIX_virtual_alias_domains",
+            "static:all",
             "must be domains such as example.com (.example.com for its subdomains), not 'static:all'",
+        ),
+        (
+            "POSTFIX_virtual_mailbox_domains",
+            "example.com",
+            "must come with POSTFIX_virtual_transport: nothing is delivered locally, and mail for them would wait",
         ),
         (
             "POSTFIX_transport_maps",
@@ -91,7 +102,7 @@ from entrypoint.config.vocabulary import Vocabulary
         (
             "POSTFIXMASTER_2525__inet",
             "2525 inet n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy",
-            "must not set smtpd_upstream_proxy_protocol: every client could claim any address",
+            "must not set smtpd_upstream_proxy_protocol: every client could claim any address; LISTEN has :haproxy",
         ),
         (
             "POSTFIXMASTER_2525__inet",
@@ -139,7 +150,9 @@ def test_a_mistake_is_named(
         ("POSTFIX_mydestination", "example.com"),
         ("POSTFIX_smtpd_authorized_xclient_hosts", "0.0.0.0/0"),
         ("POSTFIX_smtpd_upstream_proxy_protocol", "haproxy"),
+        ("POSTFIX_postscreen_upstream_proxy_protocol", "haproxy"),
         ("POSTFIX_smtpd_data_restrictions", "permit"),
+        ("POSTFIX_smtpd_sasl_tls_security_options", "noactive"),
         ("POSTFIXMASTER_postlog__unix-dgram", "postlog unix-dgram n - n - 1 postlogd"),
         ("POSTFIX_maillog_file", "/var/log/mail"),
         ("POSTFIX_queue_directory", "/tmp"),
@@ -153,10 +166,29 @@ def test_what_holds_the_container_together_stays(variable: str, value: str, mach
 
 
 @pytest.mark.parametrize(
+    ("option", "preceded"),
+    [
+        ("-o smtpd_client_restrictions=", "-o { smtpd_client_restrictions = FIRST }"),
+        ("-o smtpd_client_restrictions=a,b", "-o { smtpd_client_restrictions = FIRST, a,b }"),
+        ("-osmtpd_client_restrictions=$a", "-o { smtpd_client_restrictions = FIRST, $a }"),
+        (
+            "-o { smtpd_client_restrictions = check_client_access inline:{ { a = OK } }, reject }",
+            "-o { smtpd_client_restrictions = FIRST, check_client_access inline:{ { a = OK } }, reject }",
+        ),
+        ("-o smtpd_sender_restrictions=reject", "-o smtpd_sender_restrictions=reject"),
+    ],
+)
+def test_a_restriction_can_be_put_before_those_of_a_users_own_line(option: str, preceded: str) -> None:
+    line = "2525 inet n - n - - smtpd -o max_use=5 {} -v"
+    told = services.preceded(line.format(option), "smtpd_client_restrictions", "FIRST")
+    assert told == line.format(preceded)
+
+
+@pytest.mark.parametrize(
     "environ",
     [
         {"POSTFIX_smtp_helo_timeout": "30"},
-        {"POSTFIX_relay_domains": "example.com, example.org"},
+        {"POSTFIX_relay_domains": "example.com, example.org", "POSTFIX_relay_transport": "relay:[inside]:25"},
         {
             "POSTFIX_ours": "permit_mynetworks",
             "POSTFIX_smtpd_relay_restrictions": "$ours, reject_unauth_destination",
@@ -166,6 +198,7 @@ def test_what_holds_the_container_together_stays(variable: str, value: str, mach
             "-o { smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination }"
         },
         {"POSTFIX_max_use": "$default_process_limit"},
+        {"POSTFIX_virtual_mailbox_domains": "example.com", "POSTFIX_virtual_transport": "smtp:[inside]"},
         {"POSTFIX_mine": "reject", "POSTFIX_smtpd_client_restrictions": "permit_mynetworks, $mine"},
         {"POSTFIX_slow_destination_rate_delay": "1s", "POSTFIXMASTER_slow__unix": "slow unix - - n - - smtp"},
         {

@@ -11,7 +11,7 @@ import trustme
 
 from entrypoint.config import decision, summary
 from entrypoint.config.host import Host
-from entrypoint.config.policy import PROBE_REPLY
+from entrypoint.config.policy.restrictions import PROBE_REPLY
 from entrypoint.keeper.stream import MARKER
 
 
@@ -23,7 +23,7 @@ def test_the_connected_networks_are_trusted_but_never_their_gateway(machine: Hos
 def test_the_gateway_is_trusted_when_asked_for(machine: Host) -> None:
     policy = decision.make({"TRUST_GATEWAY": "yes"}, None, machine)
     assert policy.mynetworks == ["127.0.0.0/8", "[::1]/128", "172.18.0.0/16"]
-    assert not any("gateway" in restriction for restriction in policy.relay_restrictions)
+    assert not any("gateway" in restriction for restriction in policy.restrictions["relay"].relay)
 
 
 def test_the_gateway_stays_out_of_networks_that_were_given(machine: Host) -> None:
@@ -43,7 +43,7 @@ def test_loopback_alone_by_choice(machine: Host) -> None:
 
 
 def test_the_gateways_refusal_says_what_to_set(machine: Host) -> None:
-    restrictions = decision.make({}, None, machine).relay_restrictions
+    restrictions = decision.make({}, None, machine).restrictions["relay"].relay
     assert restrictions[0] == "permit_mynetworks"
     assert restrictions[-1] == "reject_unauth_destination"
     assert "172.18.0.1 = 554 5.7.1 Relay access denied" in restrictions[2]
@@ -82,7 +82,7 @@ def test_without_ipv6_postfix_is_told_so(machine: Host) -> None:
 def test_the_probe_is_answered_before_a_users_own_restrictions(machine: Host) -> None:
     environ = {"POSTFIX_smtpd_recipient_restrictions": "reject_unknown_recipient_domain"}
     policy = decision.make(environ, None, machine)
-    lookup, answer, own = policy.recipient_restrictions
+    lookup, answer, own = policy.restrictions["relay"].recipient
     assert (lookup, own) == ("reject_unlisted_recipient", "reject_unknown_recipient_domain")
     assert "readiness probe" in answer
 
@@ -93,17 +93,38 @@ def test_a_users_own_sender_restrictions_do_not_replace_the_list_of_domains(mach
         "POSTFIX_smtpd_sender_restrictions": "reject_non_fqdn_sender",
     }
     policy = decision.make(environ, None, machine)
-    assert "ALLOWED_SENDER_DOMAINS" in policy.sender_restrictions[0]
-    assert policy.sender_restrictions[1:] == ["reject_non_fqdn_sender"]
+    assert "ALLOWED_SENDER_DOMAINS" in policy.restrictions["relay"].sender[0]
+    assert policy.restrictions["relay"].sender[1:] == ["reject_non_fqdn_sender"]
     assert "smtpd_sender_restrictions" not in policy.parameters
 
 
 def test_the_bare_name_postmaster_is_open_to_no_stranger(machine: Host) -> None:
     """Postfix accepts it as a recipient from everybody, whatever the other restrictions say."""
-    restrictions = decision.make({"ALLOWED_SENDER_DOMAINS": "example.com"}, None, machine).data_restrictions
+    restrictions = (
+        decision.make({"ALLOWED_SENDER_DOMAINS": "example.com"}, None, machine).restrictions["relay"].data
+    )
     assert "ALLOWED_SENDER_DOMAINS" in restrictions[0]
     assert restrictions[1] == "permit_mynetworks"
     assert restrictions[-1] == "reject"
+
+
+def test_the_bare_name_postmaster_is_written_to_by_a_login_as_itself(machine: Host) -> None:
+    environ = {
+        "SMTPD_SASL_USERS": "ann:one",
+        "SENDER_LOGINS": "ann @example.com",
+        "ALLOWED_SENDER_DOMAINS": "example.com",
+        "CLIENT_CERTIFICATES": "AB" * 32,
+    }
+    data = decision.make(environ, None, machine).restrictions["submission"].data
+    assert "ALLOWED_SENDER_DOMAINS" in data[0]
+    assert data[1] == "reject_authenticated_sender_login_mismatch"
+    assert "ALLOW_NULL_SENDER" in data[2]
+    assert data[3:] == [
+        "permit_sasl_authenticated",
+        "reject_unauthenticated_sender_login_mismatch",
+        "permit_tls_clientcerts",
+        "reject",
+    ]
 
 
 def test_the_start_says_who_may_send_and_where_mail_goes(machine: Host) -> None:
@@ -146,6 +167,23 @@ def test_what_lowers_security_is_said_at_every_start(
 ) -> None:
     warnings = summary.warnings(decision.make(environ, None, machine))
     assert any(said in warning for warning in warnings), warnings
+
+
+def test_an_alias_that_leads_to_nobody_is_said_at_every_start(machine: Host) -> None:
+    lines = [
+        "info@example.com ann@example.com",
+        "sales@example.com gone@example.com",
+        "help@example.com sales@example.com",
+        "boss@example.com ben@example.net",
+        "web@example.com abuse@example.com",
+    ]
+    environ = {
+        "RELAY_DOMAINS": "example.com [inside]:25",
+        "RELAY_RECIPIENTS": "ann@example.com",
+        "VIRTUAL": "\n".join(lines),
+    }
+    [told] = [w for w in summary.warnings(decision.make(environ, None, machine)) if "VIRTUAL" in w]
+    assert told.startswith("VIRTUAL leads sales@example.com to gone@example.com, whom RELAY_RECIPIENTS")
 
 
 def test_the_keeper_knows_the_answer_that_the_probe_gets() -> None:

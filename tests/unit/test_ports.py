@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from entrypoint import ports
-from entrypoint.config.parsers import Listener
+from entrypoint.config.values import Listener
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "shared_by_its_owner"])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from entrypoint import runtime
-from entrypoint.health.checks import Listener
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*/etc/postern/runtime.json"))
 
@@ -23,12 +22,3 @@ def test_a_missing_name_is_an_error(tmp_path: Path) -> None:
     assert runtime.scalar(str(tmp_path / "x.json"), "a") == "1"
     with pytest.raises(ValueError, match="has no b"):
         runtime.scalar(str(tmp_path / "x.json"), "b")
-
-
-@pytest.mark.parametrize(
-    ("name", "address", "port"), [("25", "", 25), ("127.0.0.1:26", "127.0.0.1", 26), ("[::1]:27", "::1", 27)]
-)
-def test_a_listener_is_known_by_its_name_in_master_cf(name: str, address: str, port: int) -> None:
-    listener = Listener.named(name)
-    assert (listener.address, listener.port) == (address, port)
-    assert str(listener) == f"listener {name}"

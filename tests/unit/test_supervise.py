@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -44,7 +45,18 @@ stdout_events_enabled = true
 stderr_logfile = NONE
 stderr_events_enabled = true
 """
-STAYS = "trap 'kill $!; echo keeper ends; exit' TERM; echo keeper runs; sleep 30 & wait"
+LISTENS = """
+[fcgi-program:logins]
+socket = unix://{socket}
+socket_mode = 0666
+priority = 15
+command = {python} -c "import socket; socket.socket(fileno=0).accept()[0].sendall(b'served')"
+autorestart = true
+startsecs = 0
+stdout_logfile = NONE
+stderr_logfile = NONE
+"""
+STAYS = "trap 'kill $!; echo keeper ends; exit 0' TERM; echo keeper runs; sleep 30 & wait"
 
 
 @pytest.fixture
@@ -64,8 +76,8 @@ class Starter:
         self._path = directory / "supervisord.conf"
         self.process: subprocess.Popen[str] | None = None
 
-    def __call__(self, keeper: str, startsecs: int = 0) -> subprocess.Popen[str]:
-        self._path.write_text(CONFIGURATION.format(keeper=keeper, startsecs=startsecs))
+    def __call__(self, keeper: str, startsecs: int = 0, more: str = "") -> subprocess.Popen[str]:
+        self._path.write_text(CONFIGURATION.format(keeper=keeper, startsecs=startsecs) + more)
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(self._path)],
             stdout=subprocess.PIPE,
@@ -153,3 +165,17 @@ def test_a_configuration_that_is_none_ends_with_1(tmp_path: Path) -> None:
         [sys.executable, "-c", RUN, str(tmp_path / "none.conf")], cwd=ROOT, capture_output=True, check=False
     )
     assert run.returncode == 1
+
+
+def test_a_socket_that_is_held_for_a_program_never_refuses(start: Starter, tmp_path: Path) -> None:
+    """The program ends after each connection; Postfix would throttle a service that cannot connect."""
+    path = tmp_path / "socket"
+    process = start(
+        f"test -S {path} && echo keeper runs", more=LISTENS.format(socket=path, python=sys.executable)
+    )
+    until(process, "keeper runs")
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.settimeout(10)
+            assert client.recv(100) == b"served"

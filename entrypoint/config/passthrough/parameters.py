@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from entrypoint.config.parsers import domains
+from entrypoint.config.parsers.addresses import domains
 from entrypoint.config.passthrough import restrictions
 from entrypoint.config.vocabulary import Vocabulary
 
@@ -16,7 +16,18 @@ DECIDES_WHO_MAY_SEND = {
     "smtpd_authorized_xclient_hosts": "whoever is named there passes for any client",
     "smtpd_data_restrictions": "it keeps strangers from mailing the bare name postmaster; smtpd_end_of_data_restrictions "
     "is yours",
-    "smtpd_upstream_proxy_protocol": "every client could claim any address",
+    "smtpd_upstream_proxy_protocol": "every client could claim any address; LISTEN has :haproxy",
+    "smtpd_relay_before_recipient_restrictions": "the lists rely on their order",
+    "smtpd_delay_reject": "the lists are asked at RCPT, where all that they need is known",
+    "relay_clientcerts": "use CLIENT_CERTIFICATES",
+    "smtpd_sasl_auth_enable": "logins are for submission ports; use LISTEN",
+    "smtpd_sasl_exceptions_networks": "logins are for everybody or nobody",
+    "smtpd_sasl_path": "logins are checked by SMTPD_SASL_USERS, USERS, SASL_LDAP_URL, ...",
+    "smtpd_sasl_type": "logins are checked by SMTPD_SASL_USERS, USERS, SASL_LDAP_URL, ...",
+    "smtpd_sasl_security_options": "would offer logins that need no password",
+    "smtpd_sasl_tls_security_options": "would offer logins that need no password",
+    "postscreen_upstream_proxy_protocol": "every client could claim any address; LISTEN has :haproxy",
+    "smtpd_tls_auth_only": "a password in clear could be read by everybody on the way",
 }
 # The container rests on these; another value would take the relay apart without an error.
 _FIXED = DECIDES_WHO_MAY_SEND | {
@@ -37,6 +48,9 @@ _FIXED = DECIDES_WHO_MAY_SEND | {
     "setgid_group": "is a group of the image",
     "smtp_sasl_auth_enable": "follows from RELAYHOST_USERNAME",
     "smtp_sasl_password_maps": "use RELAYHOST_USERNAME and RELAYHOST_PASSWORD",
+    "smtpd_tls_chain_files": "use SMTPD_TLS_CERT_FILE",
+    "smtpd_tls_wrappermode": "follows from LISTEN (submissions)",
+    "tls_server_sni_maps": "use /config/certificates",
     "smtp_tls_wrappermode": "follows from the port of RELAYHOST (465)",
     "syslog_name": "the health check knows the log by its name",
 }
@@ -78,6 +92,8 @@ def check(
         yield from restrictions.check(name, value, parameters)
     if name in _DOMAIN_LISTS:
         yield from _plain_domains(restrictions.expand(value, parameters))
+    if name == "virtual_mailbox_domains" and "virtual_transport" not in parameters:
+        yield "must come with POSTFIX_virtual_transport: nothing is delivered locally, and mail for them would wait"
     yield from _tables(value, vocabulary)
 
 

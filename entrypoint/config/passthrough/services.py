@@ -43,6 +43,18 @@ def _open_doors(entry: str) -> Iterator[str]:
             yield from restrictions.check(name, value, {})
 
 
+def preceded(entry: str, name: str, restriction: str) -> str:
+    """The line with a restriction before all others, wherever it sets the list of that name."""
+
+    def with_it(option: re.Match[str]) -> str:
+        if name not in (option[1], option[3]):
+            return option[0]
+        own = (option[2] or option[4] or "").strip()
+        return f"-o {{ {name} = {restriction}{', ' if own else ''}{own} }}"
+
+    return _OPTION.sub(with_it, entry)
+
+
 def options(entry: str) -> Iterator[tuple[str, str]]:
     """The parameters that a line sets for its service."""
     for braced, group, plain, word in _OPTION.findall(entry):

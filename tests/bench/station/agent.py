@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from . import recipients
 from .counter import Counter
 from .source import LoadError, burst, single
 
@@ -60,6 +61,12 @@ class Station:
             accepted.append(taken - started)
             delivered.append(last - started)
         return {"accepted": accepted, "delivered": delivered}
+
+    def recipients(
+        self, *, host: str, population: int, begin: int, count: int, seconds: float
+    ) -> dict[str, Any]:
+        """Seconds for `count` RCPT."""
+        return {"seconds": recipients.ask(host, recipients.scattered(population, begin, count), seconds)}
 
     def taken(self, *, sink: int) -> dict[str, Any]:
         return {"count": self._sinks[sink].count()}

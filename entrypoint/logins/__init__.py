@@ -1,0 +1,1 @@
+"""Long-running, unprivileged: answers Postfix's question whether a login and its password are right."""

@@ -1,0 +1,1 @@
+"""The page on the health port: made anew for each look, by a program that ends."""

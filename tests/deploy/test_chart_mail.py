@@ -1,0 +1,157 @@
+"""What the chart says after an install, and the mail that `helm test` sends: by the program in its Pod, for real."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from entrypoint.__main__ import VERBS
+from tests.deploy import chart
+from tests.deploy.kubernetes import Object, pod_spec
+from tests.sink import Behaviour, Listen, Sink
+
+HOST = "127.0.0.1"
+SERVER_NAME = "relay.example.com"
+
+Start = Callable[..., Sink]
+
+
+def pod(given: Object) -> Object:
+    [found] = [each for each in chart.objects(given) if each["kind"] == "Pod"]
+    assert found["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    spec = pod_spec(found)
+    assert spec
+    return spec
+
+
+def send(given: Object, sink: Sink, login: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """As in the Pod, but for where the server and the login are."""
+    [container] = pod(given)["containers"]
+    python, *options = container["command"]
+    assert python == "python3"
+    env = {each["name"]: each["value"] for each in container["env"]}
+    port = sink.ports["smtps" if env["PROFILE"] == "submissions" else "smtp"]
+    env |= {"SERVER": HOST, "SERVER_PORT": str(port), "LOGIN": str(login) if env["LOGIN"] else ""}
+    command = [sys.executable, *options, *container["args"]]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def start(authority: trustme.CA, tmp_path: Path) -> Iterator[Start]:
+    issued = authority.issue_cert(SERVER_NAME)
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    with ExitStack() as started:
+
+        def start_sink(**behaviour: Any) -> Sink:
+            listen = Listen(HOST, smtp=0, smtps=0, http=0)
+            given = Sink(
+                Behaviour().changed(behaviour), listen, (tmp_path / "cert.pem", tmp_path / "key.pem")
+            )
+            return started.enter_context(given)
+
+        yield start_sink
+
+
+@pytest.fixture
+def login(authority: trustme.CA, tmp_path: Path) -> Path:
+    """What the Secret would be."""
+    place = tmp_path / "login"
+    place.mkdir()
+    (place / "username").write_text("app\n")
+    (place / "password").write_text("a password\n")
+    authority.cert_pem.write_to_path(place / "ca.crt")
+    return place
+
+
+def test_a_mail_is_sent_without_a_login(start: Start) -> None:
+    sink = start()
+    ran = send({"test": {"recipient": "you@example.com", "sender": "app@example.com"}}, sink)
+    assert ran.returncode == 0, ran.stderr
+    assert "has taken a mail for you@example.com" in ran.stdout
+    [message] = sink.store.messages()
+    assert (message.mail_from, message.rcpt_tos) == ("app@example.com", ["you@example.com"])
+
+
+@pytest.mark.parametrize("listener", ["submission", "submissions"])
+def test_a_mail_is_sent_with_a_login(start: Start, login: Path, listener: str) -> None:
+    sink = start(require_tls=True, require_auth=True, user="app", password="a password")
+    given = chart.values("submission")
+    given["test"]["listener"] = listener
+    ran = send(given, sink, login)
+    assert ran.returncode == 0, ran.stderr
+    assert len(sink.store.messages()) == 1
+
+
+@pytest.mark.parametrize("listener", ["submission", "submissions"])
+def test_no_password_goes_to_a_server_with_a_wrong_certificate(
+    start: Start, login: Path, listener: str
+) -> None:
+    sink = start(require_auth=True, user="app", password="a password")
+    given = chart.values("submission")
+    given["test"]["listener"] = listener
+    given["settings"]["MYHOSTNAME"] = "another.example.com"
+    ran = send(given, sink, login)
+    assert ran.returncode == 1
+    assert "certificate verify failed" in ran.stderr
+    assert "a password" not in str(sink.store.sessions())
+
+
+def test_a_refusal_is_a_failure_that_says_why(start: Start) -> None:
+    sink = start(replies={"rcpt": "554 5.7.1 Relay access denied"})
+    ran = send({"test": {"recipient": "you@example.com"}}, sink)
+    assert ran.returncode == 1
+    assert "Relay access denied" in ran.stderr
+
+
+def test_without_a_recipient_it_says_what_to_set(start: Start) -> None:
+    ran = send({}, start())
+    assert ran.returncode == 1
+    assert "test.recipient" in ran.stderr
+
+
+def test_the_pod_sends_to_the_service_of_the_listener() -> None:
+    given = chart.values("full")
+    env = {each["name"]: each["value"] for each in pod(given)["containers"][0]["env"]}
+    service = chart.only("Service", given, "-submissions")
+    assert env["SERVER"] == f"{service['metadata']['name']}.mail.svc"
+    assert int(env["SERVER_PORT"]) == service["spec"]["ports"][0]["port"]
+    assert env["LOGIN"] == pod(given)["containers"][0]["volumeMounts"][0]["mountPath"]
+
+
+def test_the_network_lets_the_tests_pod_in() -> None:
+    """It is in the relay's own namespace, from which all may send."""
+    [door, *_] = chart.only("NetworkPolicy")["spec"]["ingress"]
+    assert {"podSelector": {}} in door["from"]
+
+
+@pytest.mark.parametrize("example", chart.EXAMPLES, ids=lambda example: example.stem)
+def test_the_notes_say_how_to_send_the_first_mail(example: Path) -> None:
+    given = chart.values(example)
+    notes = chart.texts(given)["NOTES.txt"]
+    for each in chart.objects(given):
+        if each["kind"] == "Service" and not each["metadata"]["name"].endswith("-headless"):
+            [port] = each["spec"]["ports"]
+            assert f"{each['metadata']['name']}.mail.svc, port {port['port']} (" in notes
+    workload = chart.only(given.get("workload", "StatefulSet"), given)
+    target = f"{workload['kind'].lower()}/{workload['metadata']['name']}"
+    assert f"kubectl -n mail exec {target} -c postern -- postern test you@example.com" in notes
+    assert set(re.findall(r"-- postern (\w+)", notes)) <= VERBS.keys()
+    doors = given.get("listeners", [{"profile": "relay"}])
+    trusting = any(door["profile"] == "relay" for door in doors)
+    warned = trusting and "MYNETWORKS" not in given.get("settings", {})
+    assert ("WARNING: settings.MYNETWORKS is not set" in notes) is warned
+    assert ("is lost with it" in notes) is (workload["kind"] == "Deployment")

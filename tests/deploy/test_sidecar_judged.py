@@ -1,0 +1,84 @@
+"""What Kubernetes' schemas, the Pod Security Standards and checkov say of the Pods of deploy/kubernetes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.deploy import kubernetes, standards
+from tests.deploy.sidecar import DIRECTORY, FILES, JOB, NATIVE, PLAIN, ROOT, each_file, each_native, pod
+
+PAGE = (ROOT / "docs/kubernetes.md").read_text()
+# Why the relay's Pods fail checks of checkov; docs/kubernetes.md tells the reader what follows from it.
+REASONS = {
+    "CKV2_K8S_6": "a NetworkPolicy is about the whole app, which we do not know; nobody reaches the mail port anyway",
+    "CKV_K8S_11": "a limit of processor time would delay what the app waits for, and the drain; the request is its share",
+    "CKV_K8S_15": "the tag names a version: a relay must be able to start on its node while the registry is away",
+    "CKV_K8S_21": "whoever applies the file chooses the namespace",
+    "CKV_K8S_23": "Postfix's parent process is root; its programs give that up",
+    "CKV_K8S_25": "five of the README's six capabilities, each with its reason there",
+    "CKV_K8S_40": "as CKV_K8S_23; hostUsers: false makes it a high uid on the node",
+    "CKV_K8S_43": "the digest is that of an image in your own registry",
+}
+
+
+def test_the_three_kinds_are_there() -> None:
+    assert set(FILES) == {NATIVE, PLAIN, JOB}
+
+
+@each_file
+def test_kubernetes_takes_it_in_every_version(file: Path) -> None:
+    versions = kubernetes.KNOWN if file == PLAIN else kubernetes.VERSIONS
+    assert kubernetes.mistakes(kubernetes.documents(file), versions) == []
+
+
+@each_native
+def test_before_native_sidecars_the_schemas_refuse_it(file: Path) -> None:
+    [mistake] = kubernetes.mistakes(kubernetes.documents(file), ["1.27"])
+    assert "'restartPolicy' was unexpected" in mistake
+
+
+@each_native
+def test_the_commented_line_gives_the_pod_users_of_its_own(file: Path) -> None:
+    variant = kubernetes.documents(file.read_text().replace("# hostUsers: false", "hostUsers: false"))
+    spec = kubernetes.pod_spec(variant[0])
+    assert spec
+    assert spec == {**pod(file), "hostUsers": False}
+    assert kubernetes.mistakes(variant) == []
+
+
+def test_checkov_fails_nothing_without_a_written_reason() -> None:
+    report = kubernetes.checkov(DIRECTORY)
+    assert {check.file for check in report.failed} == set(FILES)
+    unexplained = [check for check in report.failed if check.id not in REASONS]
+    assert unexplained == []
+    assert {check.id for check in report.failed} == REASONS.keys(), "a reason that is not needed any more"
+    assert report.skipped == []
+
+
+@each_file
+def test_the_pod_keeps_to_the_baseline_and_breaks_restricted_only_by_what_root_needs(file: Path) -> None:
+    spec = pod(file)
+    assert standards.baseline(spec) == []
+    assert standards.restricted(spec) == [
+        "relay: runAsNonRoot",
+        "relay: runAsUser",
+        "relay: capabilities.add",
+    ]
+    assert spec["automountServiceAccountToken"] is False
+    for each in standards.containers(spec):
+        assert each["securityContext"]["readOnlyRootFilesystem"] is True, each["name"]
+
+
+def test_the_page_shows_objects_that_kubernetes_takes() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    whole = [each for block in blocks for each in kubernetes.documents(block) if "kind" in each]
+    assert whole
+    assert kubernetes.mistakes(whole) == []
+
+
+def test_the_pages_table_of_a_stop_has_the_numbers_of_the_files() -> None:
+    table = PAGE.partition("| | sidecar.yaml | sidecar-plain.yaml | job.yaml |")[2].partition("\n\n")[0]
+    last = table.splitlines()[-1]
+    grace = [pod(file)["terminationGracePeriodSeconds"] for file in (NATIVE, PLAIN, JOB)]
+    assert last == f"| `terminationGracePeriodSeconds` | {' | '.join(map(str, grace))} |"

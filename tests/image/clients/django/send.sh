@@ -1,0 +1,1 @@
+DJANGO_SETTINGS_MODULE=settings django-admin sendtestemail --pythonpath . bob@example.org

@@ -1,0 +1,1 @@
+./mail bob@example.org

@@ -1,0 +1,1 @@
+docker cp relay:/var/lib/postern/tls/ca.pem .

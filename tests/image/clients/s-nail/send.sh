@@ -1,0 +1,1 @@
+echo 'The backup is done.' | s-nail -s Backup bob@example.org

@@ -1,0 +1,1 @@
+python3 send.py bob@example.org

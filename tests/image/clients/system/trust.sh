@@ -1,0 +1,2 @@
+cp /etc/relay/ca.pem /usr/local/share/ca-certificates/relay.crt
+update-ca-certificates

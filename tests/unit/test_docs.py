@@ -1,0 +1,182 @@
+"""What the pages in docs/ tell people to type is what the tests run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import trustme
+from ruamel.yaml import YAML
+
+from entrypoint.__main__ import VERBS
+from entrypoint.config import decision
+from entrypoint.config.host import Host
+from entrypoint.config.settings import row, variables
+from entrypoint.health import metrics
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+_SHOWN = re.compile(r"<!-- file: (?P<path>\S+) -->\n(?P<fence>.*?)<!-- end -->\n", re.DOTALL)
+_LANGUAGE = {
+    ".env": "sh",
+    ".go": "go",
+    ".java": "java",
+    ".py": "python",
+    ".sh": "sh",
+    ".yml": "yaml",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_shows_its_files_as_they_are(page: Path, request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("record"):
+        page.write_text(_SHOWN.sub(_fenced, page.read_text()))
+    text = page.read_text()
+    assert _SHOWN.sub(_fenced, text) == text, "run: make reference"
+    assert text.count("<!-- file:") == len(_SHOWN.findall(text))
+
+
+def test_every_recipe_of_a_client_is_shown() -> None:
+    clients = ROOT / "tests/image/clients"
+    recipes = {
+        str(file.relative_to(ROOT))
+        for file in clients.rglob("*")
+        if file.is_file()
+        and file.parent.name != "__pycache__"
+        and file.name not in ("Dockerfile", ".dockerignore")
+    }
+    shown = {found["path"] for found in _SHOWN.finditer((ROOT / "docs/clients.md").read_text())}
+    # How the compiled ones and Python's are called is in their first lines.
+    assert recipes - shown == {f"tests/image/clients/{name}/send.sh" for name in ("go", "java", "smtplib")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_settings_that_exist(page: Path) -> None:
+    used = set(re.findall(r"(?:-e |^\s{6})([A-Z][A-Z_]+)[=:]", page.read_text(), re.MULTILINE))
+    assert used <= set(variables())
+
+
+def test_the_alert_rules_name_only_settings_that_exist() -> None:
+    used = set(re.findall(r"\b[A-Z]{3,}_\w+", (ROOT / "deploy/monitoring/alerts.yml").read_text()))
+    assert used
+    assert used <= set(variables())
+
+
+TOPOLOGIES = (ROOT / "docs/topologies.md").read_text()
+_RECIPES = [
+    pytest.param(recipe, id=f"{row.partition(':')[0]}-{number}")
+    for row, _, text in (part.partition("\n") for part in TOPOLOGIES.split("\n### ")[1:])
+    for number, recipe in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+]
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    """The files that recipes name."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("relay.example.com")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "relay.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "privkey.pem")
+    for number, part in enumerate(issued.cert_chain_pems):
+        part.write_to_path(tmp_path / "fullchain.pem", append=number > 0)
+    for name in ("smarthost", "first", "second", "sql", "a", "b"):
+        (tmp_path / name).write_text("a password\n")
+    (tmp_path / "users").write_text("app@example.com:a password\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("recipe", _RECIPES)
+def test_the_relay_takes_a_topologys_settings(recipe: str, machine: Host, mounted: Path) -> None:
+    given = YAML(typ="safe").load(recipe.replace("/run/secrets", str(mounted)))
+    assert all(isinstance(value, str) for value in given.values()), "compose wants text"
+    decision.make({name: _interpolated(value) for name, value in given.items()}, None, machine)
+
+
+def _interpolated(value: str) -> str:
+    """As compose takes it: `$$` is a dollar, and a single one would begin the name of a variable."""
+    assert "$" not in value.replace("$$", ""), "compose would refuse this, or leave out a part of it"
+    return value.replace("$$", "$")
+
+
+_README_RECIPES = re.findall(
+    r"```sh\n(.*?)```", README.read_text().partition("\n## Recipes\n")[2].partition("\n## ")[0], re.DOTALL
+)
+
+
+@pytest.mark.parametrize("recipe", _README_RECIPES)
+def test_the_relay_takes_the_settings_of_a_readme_recipe(recipe: str, machine: Host, mounted: Path) -> None:
+    """As one pastes it: a line that is not continued would be a command of its own."""
+    [line] = recipe.replace("\\\n", " ").splitlines()
+    for place in ("/run/secrets", "/certificates"):
+        line = line.replace(f"{place}/", f"{mounted}/")
+    words = shlex.split(line)
+    given = [words[at + 1] for at, word in enumerate(words) if word == "-e"]
+    decision.make(dict(setting.split("=", 1) for setting in given), None, machine)
+
+
+def test_each_row_has_a_recipe_and_each_file_is_there() -> None:
+    rows = {
+        f"{kind}{number}" for kind, last in {"O": 7, "I": 7, "C": 13}.items() for number in range(1, last + 1)
+    }
+    headings = re.findall(r"^### ([A-Z0-9, ]+):", TOPOLOGIES, re.MULTILINE)
+    assert {row for heading in headings for row in heading.split(", ")} == rows
+    files = set(re.findall(r"\]\(\.\./([^)]+)\)", TOPOLOGIES))
+    assert all((ROOT / file).exists() for file in files)
+    assert {file.name for file in (ROOT / "deploy/compose").glob("*.yml")} <= {Path(f).name for f in files}
+
+
+def test_the_readme_names_every_table_verb_and_metric() -> None:
+    text = README.read_text()
+    tables = {name for name, declared in variables().items() if row(declared).table and row(declared).mounted}
+    shown = re.findall(
+        r"^\| `(\w+)` \| `(\w+)` \|", text.partition("\n## Tables")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert {variable for _, variable in shown} == tables
+    assert all(file.upper() == variable for file, variable in shown)
+    started_by_others = {
+        "keeper",
+        "apply",
+        "queue-sums",
+        "health-server",
+        "upstream-greeting",
+        "page",
+        "logins",
+    }
+    internal = started_by_others | {"help", "--help"}
+    verbs = text.partition("| verb | what it does |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z]+)", verbs, re.MULTILINE)) == VERBS.keys() - internal
+    counted = set(re.findall(r"^(postern_\w+) ", _metrics(), re.MULTILINE))
+    assert len(counted) > 2
+    assert counted <= set(re.findall(r"`(postern_\w+)`", text))
+
+
+def _metrics() -> str:
+    """With the counters, which need a keeper: its state is any file."""
+    return metrics.page("/dev/null")
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)
+def test_every_row_of_a_table_has_its_columns(page: Path) -> None:
+    """A bar in a cell would cut it, even between backticks."""
+    tables = re.findall(r"(?:^\|.*\n)+", page.read_text(), re.MULTILINE)
+    for table in tables:
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(counts) == 1, table
+
+
+def test_the_commands_of_the_pages_are_verbs_of_the_relay() -> None:
+    used = {verb for page in (README, *PAGES) for verb in re.findall(r"postern ([a-z]+)\b", page.read_text())}
+    assert {"check", "hash", "probe"} <= used
+    assert used - {"postern"} <= VERBS.keys(), "the image's name behind a volume's is none of them"
+
+
+def _fenced(found: re.Match[str]) -> str:
+    file = ROOT / found["path"]
+    text = file.read_text()
+    assert "```" not in text
+    language = _LANGUAGE.get(file.suffix, "")
+    return f"<!-- file: {found['path']} -->\n```{language}\n{text}```\n<!-- end -->\n"
