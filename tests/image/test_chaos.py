@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.ledger import Outcome
 from tests.chaos.run import Plan, chaos
 from tests.chaos.sender import Load
 from tests.image.engine import Engine
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 def test_nothing_that_was_accepted_is_lost_and_nothing_comes_twice_without_need(
     docker: Engine, tmp_path: Path
 ) -> None:

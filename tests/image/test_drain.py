@@ -100,6 +100,7 @@ class Sender(threading.Thread):
             self.accepted.append(to)
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize(
     ("limit", "delay", "empty"), [("60s", 0.0, True), ("3s", 0.4, False)], ids=["in_time", "too_slow"]
 )
@@ -128,6 +129,7 @@ def test_every_250_of_eight_sessions_during_a_stop_arrives_exactly_once(
     assert {to: received[to] for to in accepted} == dict.fromkeys(accepted, 1)
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize("recovers", [True, False])
 def test_by_default_a_stop_with_hundreds_queued_ends_before_docker_kills_and_none_is_lost(
     start_relay: StartRelay, sink: Sink, *, recovers: bool

@@ -36,6 +36,7 @@ def deferred(relay: Relay) -> int:
     return len(relay.exec("find", "/var/spool/postfix/deferred", "-type", "f").lines)
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize(
     ("behaviour", "ends_early"),
     [({}, True), ({"replies": {}, "drop": ["connect"]}, True), ({"replies": {}, "hang": ["connect"]}, False)],

@@ -93,6 +93,7 @@ def expect(relay: Relay, understand: Callable[[str], Heard]) -> None:
     assert {pace.queue_id(w, n) for w in range(WRITERS) for n in range(MESSAGES)} < ends.keys()
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize(
     ("form", "understand"), [("json", from_json), ("plain", from_plain)], ids=["json", "plain"]
 )

@@ -107,6 +107,7 @@ def assert_rights(pod: Pod, relay: Object) -> None:
     assert pod.exec("touch", "/etc/anything").output.strip().endswith("Read-only file system")
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize("name", ["native", "plain", "job", "chart"])
 def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
     play: Play, provider: Sink, name: str
@@ -123,6 +124,7 @@ def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
     assert arrived(provider, to) == Counter(pod.wait_for(COUNT + LAST))
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize("name", ["native_with_claim", "chart"])
 def test_what_cannot_go_out_stays_in_the_claim_and_goes_out_with_the_next_pod(
     play: Play, provider: Sink, name: str

@@ -79,6 +79,7 @@ def test_the_upstream_sees_as_many_deliveries_at_once_as_the_relays_limits_add_u
     assert sum(story.limits[:-1]) < story.most <= sum(story.limits)
 
 
+@pytest.mark.flaky(rerun_except="^AssertionError")
 def test_nothing_is_lost_when_one_of_three_is_killed_and_its_spool_is_given_to_a_new_one(
     story: Story,
 ) -> None:

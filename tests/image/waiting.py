@@ -14,6 +14,10 @@ _LOG_LINES = 40
 Result = TypeVar("Result")
 
 
+class InVainError(AssertionError):
+    """It may have been too early. Anything else that is asserted is final, where mail is counted."""
+
+
 def until(
     what: str,
     condition: Callable[[], Result | None],
@@ -35,7 +39,7 @@ def until(
             _running(container, what)
         if time.monotonic() > end:
             told = f": {state()}" if state else ""
-            raise AssertionError(f"waited {deadline:g} s in vain until {what}{told}")
+            raise InVainError(f"waited {deadline:g} s in vain until {what}{told}")
         time.sleep(_PAUSE)
 
 
