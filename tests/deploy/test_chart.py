@@ -78,7 +78,6 @@ def test_checkov_finds_nothing_but_what_has_a_reason(tmp_path: Path) -> None:
 
 
 def test_a_package_has_the_rules_and_the_dashboard_in_it(tmp_path: Path) -> None:
-    """In the checkout they are links to deploy/monitoring, which is not in a package."""
     packed = helm_python.package(chart.CHART, destination=tmp_path)
     with helm_python.Chart.load(packed) as loaded:
         files = {file["name"]: file["data"] for file in loaded.files}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,15 @@ def test_the_readme_shows_the_values_as_they_are_described(record: bool) -> None
         shown = chart.table()
         README.write_text(f"{before}{BEGIN}{shown}{END}{after}")
     assert shown == chart.table(), "run: make reference"
+
+
+@pytest.mark.parametrize("name", ["alerts.yml", "dashboard.json"])
+def test_the_charts_rules_and_dashboard_are_those_of_the_project(record: bool, name: str) -> None:
+    """Copies, as not every way that a checkout takes keeps a link one, and a package has what is in its folder only."""
+    original, copy = chart.ROOT / "deploy/monitoring" / name, chart.CHART / "files" / name
+    if record:
+        shutil.copyfile(original, copy)
+    assert copy.read_bytes() == original.read_bytes(), "run: make reference"
 
 
 def test_the_schema_has_the_settings_tables_and_secrets_that_exist(record: bool, schema: Object) -> None:
