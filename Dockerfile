@@ -1,3 +1,9 @@
+# What lets Postfix run where nobody is root; the compiler stays in this stage.
+FROM debian:trixie-slim AS nonroot
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
+COPY nonroot/nonroot.c /
+RUN gcc -O2 -Wall -Wextra -Werror -shared -fPIC -s -Wl,-z,now,--build-id=none -o /nonroot.so /nonroot.c
+
 # One vendor for all security fixes: nothing but Debian's packages, no compiler, no second package manager.
 FROM debian:trixie-slim
 
@@ -40,6 +46,7 @@ RUN began=$(date +%s) && export DEBIAN_FRONTEND=noninteractive \
 COPY rootfs /
 COPY entrypoint /usr/lib/postern/entrypoint
 COPY scripts/sbom /usr/lib/postern/sbom
+COPY --from=nonroot /nonroot.so /usr/lib/postern/nonroot.so
 
 # What a template becomes is a link into the one place that is written at start.
 RUN began=$(date +%s) \
@@ -60,6 +67,8 @@ RUN began=$(date +%s) \
  # Whatever the umask and the day of the checkout: the health server, who is not root, runs from these files.
  && ours="/usr/lib/postern /usr/bin/postern /etc/postfix /etc/postern /etc/supervisor" \
  && chmod -R u=rwX,go=rX $ours && chmod 755 / /etc /usr /usr/bin /usr/lib \
+ # For whoever `--user` names. A start as root closes them first thing (entrypoint/postfix/spool.py, config/install.py).
+ && chmod 777 /run/postern /var/lib/postern /var/spool/postfix \
  && /usr/lib/postern/settle "$began" $ours
 
 # Last, as they change with each commit and what is above does not.

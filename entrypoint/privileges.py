@@ -1,12 +1,14 @@
-"""The rights that the relay needs and a container may lack, each with what fails without it."""
+"""The rights that the relay needs and a container may lack, each with what fails without it. A user who is not root needs
+none but to open the ports.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from . import nonroot
 from .config.values import Listener
 
 _PROC = Path("/proc")
@@ -22,15 +24,20 @@ _NET_BIND_SERVICE = 10
 
 def lacking(listeners: Iterable[Listener], proc: Path = _PROC) -> Iterator[str]:
     """One sentence for each right that is missing."""
-    if os.geteuid() != 0:
-        yield f"the relay must be started as root, not as uid {os.geteuid()}: Postfix itself gives up root's rights"
-        return
     held = _effective(proc)
+    low = [str(listener) for listener in listeners if listener.port < _first_free_port(proc)]
+    low = [] if held >> _NET_BIND_SERVICE & 1 else low
+    if uid := nonroot.uid():
+        if low:
+            yield (
+                f"uid {uid} may not open {', '.join(low)} (LISTEN): use ports above 1023, such as LISTEN=2525:relay, or set the "
+                "sysctl net.ipv4.ip_unprivileged_port_start=0 for the container"
+            )
+        return
     for name, (bit, reason) in _NEEDED.items():
         if not held >> bit & 1:
             yield f"the capability {name} is missing ({reason}): add it (--cap-add {name})"
-    low = [str(listener) for listener in listeners if listener.port < _first_free_port(proc)]
-    if low and not held >> _NET_BIND_SERVICE & 1:
+    if low:
         yield (
             f"the capability NET_BIND_SERVICE is missing (LISTEN opens {', '.join(low)}): "
             "add it (--cap-add NET_BIND_SERVICE), or use ports above 1023"

@@ -56,6 +56,7 @@ def configure(environ: Mapping[str, str]) -> int:
         shared = (logins.DIRECTORY, render.LOGINS_GROUP) if policy.logins_backend else None
         made = files(policy, log.write)
         install.close(CONFIGURATION.parent)
+        install.close(CONFIGURATION)
         install.install(made, CONFIGURATION, compiling.compiled, install.LARGE, shared)
         install.note_reading(CONFIGURATION / render.WATCHED, began)
         faults = commands.configuration_faults(CONFIGURATION / "etc/postfix")

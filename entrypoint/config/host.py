@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from itertools import pairwise
 from pathlib import Path
 
+from entrypoint import nonroot
+
 from .values import Address, Network
 
 _PROC = Path("/proc")
@@ -36,6 +38,8 @@ class Host:
     """The machine's own addresses."""
     memory: int | None = None
     """Bytes that the container's limit allows, if there is one; it may be more than the machine has."""
+    uid: int = 0
+    """The user that the relay runs as."""
 
 
 def read(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Host:
@@ -50,7 +54,13 @@ def read(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Host:
     gateways += [network.network_address + 1 for network in networks if network.num_addresses > 2]
     ordered = dict.fromkeys(address for address in gateways if not address.is_loopback)
     return Host(
-        socket.gethostname(), networks, tuple(ordered), _ipv6_works(), tuple(own), memory_limit(cgroups)
+        socket.gethostname(),
+        networks,
+        tuple(ordered),
+        _ipv6_works(),
+        tuple(own),
+        memory_limit(cgroups),
+        nonroot.uid(),
     )
 
 

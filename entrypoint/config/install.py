@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from entrypoint import nonroot
+
 from .render import File, Made, Sasldb, Table, revealed
 
 # Postfix re-reads a main.cf younger than two seconds until it has "cooled down": every process of a start would wait.
@@ -59,8 +61,11 @@ def install(
 def close(directory: Path) -> None:
     """An emptyDir of Kubernetes is everybody's: whoever may rename in it could give root another configuration.
 
-    Raises OSError. A sticky directory, such as Docker's tmpfs, has no such hole.
+    Raises OSError. A sticky directory, such as Docker's tmpfs, has no such hole. Nor has one without root: there is
+    nobody else.
     """
+    if nonroot.uid() or not directory.exists():
+        return
     mode = directory.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         directory.chmod(0o755)
@@ -89,7 +94,7 @@ def same(path: Path, file: File) -> bool:
         content = path.read_bytes()
     except FileNotFoundError:
         return False
-    if file.group not in (None, status.st_gid):
+    if file.group not in (None, status.st_gid) and not nonroot.uid():
         return False
     return content == _bytes(file) and status.st_mode & 0o7777 == file.mode
 
@@ -116,9 +121,12 @@ def write(path: Path, file: File) -> None:
 def as_group(group: int | None) -> Iterator[None]:
     """What is made meanwhile belongs to that group; None changes nothing. Raises OSError.
 
-    To give a file away afterwards would take CAP_CHOWN, which a relay can do without.
+    To give a file away afterwards would take CAP_CHOWN, which a relay can do without. Without root there is one user
+    for everything, and nobody to share with.
     """
     own = os.getegid()
+    if nonroot.uid():
+        group = None
     if group is not None:
         os.setegid(group)
     try:

@@ -97,6 +97,11 @@ def warnings(policy: Policy) -> list[str]:
     """What lowers security or will make mail fail, said at every start."""
     settings = policy.settings
     found = []
+    if policy.uid:
+        found.append(
+            f"runs as uid {policy.uid}, without root: Postfix's programs are not kept apart, and whoever breaks into one has "
+            "the mail, the keys and the passwords of all"
+        )
     if "." not in policy.hostname:
         found.append(
             f"{policy.hostname} is not a fully qualified name: many servers refuse mail from such a HELO; set MYHOSTNAME"

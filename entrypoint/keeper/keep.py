@@ -10,7 +10,7 @@ import selectors
 import signal
 import time
 
-from entrypoint import log, processes, runtime
+from entrypoint import log, nonroot, processes, runtime
 from entrypoint.keeper import master, page_password, state, syslog, throttle, watch
 from entrypoint.keeper.answers import Answers
 from entrypoint.keeper.circumstances import Circumstances
@@ -51,7 +51,7 @@ class Places:
         self.runtime = runtime.RUNTIME
         self.state = runtime.STATE
         self.pid_file = master.PID_FILE
-        self.device = syslog.DEVICE
+        self.device = nonroot.log_device()
         self.watched = watch.LIST
         self.refused = runtime.REFUSED
         self.applied = runtime.APPLIED

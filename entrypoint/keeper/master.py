@@ -10,7 +10,7 @@ import os
 import signal
 import time
 
-from entrypoint import processes
+from entrypoint import nonroot, processes
 from entrypoint.postfix import SPOOL
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
@@ -36,7 +36,7 @@ def start(out: int, environ: Mapping[str, str]) -> int:
     return os.posix_spawn(
         PROGRAM,
         [PROGRAM, "-d"],
-        {name: environ[name] for name in PASSED if name in environ},
+        {name: environ[name] for name in PASSED if name in environ} | nonroot.environment(),
         file_actions=[(os.POSIX_SPAWN_DUP2, out, 1)],
         setsid=True,
         # Python ignores two of these, the keeper the third, and programs that Postfix runs would inherit that.

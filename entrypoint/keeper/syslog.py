@@ -12,11 +12,10 @@ from entrypoint import log
 # pathlib would add 0.9 MB.
 # ruff: noqa: PTH101, PTH108
 
-DEVICE = "/dev/log"
 _LARGEST = 16384
 
 
-def listen(path: str = DEVICE) -> socket.socket:
+def listen(path: str) -> socket.socket:
     """A datagram socket that every user may write to. Raises OSError (read-only /dev, a mounted /dev/log)."""
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:

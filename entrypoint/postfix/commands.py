@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from entrypoint import nonroot
 from entrypoint.config.vocabulary import Vocabulary
 
 # Made when the image is built: parameters (postconf -d), tables (postconf -m), programs (of the daemon directory).
@@ -32,7 +33,7 @@ def configuration_faults(directory: Path) -> list[str]:
     options = ("-n", "-M")
     running = [
         subprocess.Popen(
-            ["postconf", "-c", str(directory), option],
+            nonroot.command("postconf", "-c", str(directory), option),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -51,7 +52,7 @@ def configuration_faults(directory: Path) -> list[str]:
 def check(directory: Path) -> list[str]:
     """What `postfix check` finds: slower (0.2 s), and it wants a writable spool, so the start leaves it out."""
     result = subprocess.run(
-        ["postfix", "-c", str(directory), "check"], capture_output=True, text=True, check=False
+        nonroot.command("postfix", "-c", str(directory), "check"), capture_output=True, text=True, check=False
     )
     # It also tells of files that it copies and of links that it follows; only "fatal" keeps mail from moving.
     complaints = [line for line in (result.stdout + result.stderr).splitlines() if "fatal:" in line]

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from entrypoint import nonroot
 from entrypoint.postfix import spool
 
 Message = dict[str, Any]
@@ -29,7 +30,7 @@ _PATIENCE = 10.0
 
 def repair_names() -> list[str]:
     """postsuper(1): after a copy or restore of the spool, files no longer bear the name of their inode."""
-    result = subprocess.run(["postsuper"], capture_output=True, text=True, check=False)
+    result = subprocess.run(nonroot.command("postsuper"), capture_output=True, text=True, check=False)
     return (
         [re.sub(r"^postsuper: ", "", line) for line in result.stderr.splitlines()]
         if result.returncode
@@ -56,7 +57,11 @@ def change(how: str, ids: Collection[str]) -> int:
     if not ids:
         return 0
     result = subprocess.run(
-        ["postsuper", how, "-"], input="\n".join(ids), capture_output=True, text=True, check=False
+        nonroot.command("postsuper", how, "-"),
+        input="\n".join(ids),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         raise RuntimeError(_reason("postsuper", result.returncode, result.stderr))
@@ -87,7 +92,9 @@ def _tell(service: str, request: bytes) -> None:
 
 def _lines(*command: str) -> Iterator[str]:
     """What a program prints. A caller that has enough ends it, as it then writes to nobody."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        nonroot.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         if process.stdout and process.stderr:
             # Bytes, as else a carriage return that came with mail would end a line.
             for line in process.stdout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -9,7 +10,7 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
-from entrypoint import postfix
+from entrypoint import nonroot, postfix
 
 SPOOL = Path(postfix.SPOOL)
 DATA = Path("/var/lib/postern")
@@ -42,7 +43,10 @@ class VolumeError(Exception):
 
 
 def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
-    """Makes what is missing, gives to Postfix what belongs to others. Says what it repaired; raises VolumeError."""
+    """Makes what is missing, gives to Postfix what belongs to others. Says what it repaired; raises VolumeError.
+
+    Without root nothing can be given away: all is this user's, or is refused.
+    """
     said = []
     for volume in (spool, data):
         _writable(volume)
@@ -79,12 +83,38 @@ def _writable(volume: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
+        mend = _chown(volume) if nonroot.uid() and error.errno == errno.EACCES else "mount it writable"
         raise VolumeError(
-            f"{volume} cannot be written ({error.strerror}): mail would be lost; mount it writable"
+            f"{volume} cannot be written ({error.strerror}): mail would be lost; {mend}"
         ) from None
 
 
+def _chown(volume: Path) -> str:
+    uid = nonroot.uid()
+    return f"give the volume to uid {uid} (as root: chown -R {uid} {volume}; in a Pod: fsGroup)"
+
+
+def _own(path: Path, mode: int, uid: int) -> None:
+    """Of the user who is all there is. The volumes themselves may be somebody else's who lets him write there."""
+    path.mkdir(exist_ok=True)
+    owner = path.stat().st_uid
+    if owner == uid:
+        path.chmod(mode)
+    elif path not in (SPOOL, DATA):
+        try:
+            # As the image has it, if it is empty: who may write in its parent may make it anew.
+            path.rmdir()
+            path.mkdir(mode)
+        except OSError as error:
+            raise VolumeError(
+                f"{path} belongs to uid {owner} and cannot be made anew ({error.strerror}): {_chown(path.parent)}"
+            ) from None
+
+
 def _directory(path: Path, mode: int, owner: str, group: str) -> list[str]:
+    if me := nonroot.uid():
+        _own(path, mode, me)
+        return []
     uid, gid = pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
     try:
         path.mkdir(exist_ok=True)

@@ -16,12 +16,31 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 
 from tests.image.engine import Engine, UnavailableError
-from tests.image.relay import Environment, Relay
+from tests.image.relay import HARDENED, NONROOT, Environment, Relay
 from tests.image.sink import Sink
 from tests.image.stations import Client, NameServer, Stranger
 from tests.image.tls import OTHER_NAME, SINK_NAMES, Certificates
 
 StartRelay = Callable[..., Relay]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nonroot", action="store_true", help="start each relay as an ordinary user")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "root: claims what only root can do, or says of it; not for --nonroot")
+    if config.getoption("--nonroot"):
+        HARDENED.update(NONROOT)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--nonroot"):
+        return
+    of_root = [item for item in items if item.get_closest_marker("root")]
+    config.hook.pytest_deselected(items=of_root)
+    items[:] = [item for item in items if item not in of_root]
+
 
 _ENGINE = pytest.StashKey[Engine]()
 _BEGAN = pytest.StashKey[float]()

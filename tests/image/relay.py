@@ -25,6 +25,8 @@ HARDENED: dict[str, Any] = {
     "cap_add": list(CAPABILITIES),
     "security_opt": ["no-new-privileges"],
 }
+# What OpenShift gives: a number that nobody has, in root's group, and no capability.
+NONROOT: dict[str, Any] = {"user": "1000740000:0", "cap_add": []}
 HOSTNAME = "relay.example.com"
 # The tests speak from the host, which the relay sees as its gateway, through a port published on 127.0.0.1.
 _ENVIRONMENT = {"MYHOSTNAME": HOSTNAME, "RELAYHOST": "[sink]:25", "TRUST_GATEWAY": "yes"}

@@ -13,13 +13,13 @@ PACKAGE = ROOT / "entrypoint"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # From which part of the package a part may import. Those not named here are single modules at the top.
 ARROWS = {
-    "config": {"config", "tls"},
+    "config": {"config", "tls", "nonroot"},
     "tls": {"tls"},
     "logins": {"logins", "config", "postfix", "log", "processes", "runtime"},
-    "postfix": {"postfix", "config", "maillog"},
+    "postfix": {"postfix", "config", "maillog", "nonroot"},
     "probe": {"probe"},
     "maillog": {"maillog"},
-    "keeper": {"keeper", "maillog", "config", "postfix", "log", "processes", "runtime"},
+    "keeper": {"keeper", "maillog", "config", "nonroot", "postfix", "log", "processes", "runtime"},
     "page": {"page", "health", "maillog", "postfix", "log", "runtime"},
     "queueverbs": {"queueverbs", "asking", "postfix"},
     "health": {"health", "postfix", "log", "processes", "runtime"},

@@ -58,6 +58,8 @@ class Policy:
     services: Mapping[str, str]
     memory: int | None
     """Bytes that the container may use."""
+    uid: int
+    """The user that everything runs as; 0: root, and each program as the user it should."""
 
     @property
     def mynetworks(self) -> list[str]:
@@ -232,7 +234,17 @@ def decide(settings: Settings, host: Host) -> Policy:
         host_lookup="dns" if level == "dane" else "dns, native",
         ca_pem=settings.relayhost_ca_file.pem if settings.relayhost_ca_file else None,
         settings=settings,
-        parameters={n: v for n, v in settings.parameters.items() if n not in restrictions.REPLACED},
+        parameters=parameters(settings, host.uid),
         services=settings.services,
         memory=host.memory,
+        uid=host.uid,
     )
+
+
+def parameters(settings: Settings, uid: int) -> Mapping[str, str]:
+    """The user's own, for main.cf."""
+    found = {n: v for n, v in settings.parameters.items() if n not in restrictions.REPLACED}
+    if uid and "import_environment" in found:
+        # Without it no program of Postfix would start (entrypoint/nonroot.py).
+        found["import_environment"] += " LD_PRELOAD"
+    return found
