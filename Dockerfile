@@ -68,7 +68,7 @@ RUN began=$(date +%s) \
  && ours="/usr/lib/postern /usr/bin/postern /etc/postfix /etc/postern /etc/supervisor" \
  && chmod -R u=rwX,go=rX $ours && chmod 755 / /etc /usr /usr/bin /usr/lib \
  # For whoever `--user` names. A start as root closes them first thing (entrypoint/postfix/spool.py, config/install.py).
- && chmod 777 /run/postern /var/lib/postern /var/spool/postfix \
+ && chmod 777 /run/postern /var/lib/postern /var/spool/postfix && chmod 1777 /run \
  && /usr/lib/postern/settle "$began" $ours
 
 # Last, as they change with each commit and what is above does not.

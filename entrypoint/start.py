@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import log, runtime
+from . import log, nonroot, runtime
 from .config import passthrough
 from .config.problem import MisconfiguredError, Problem
 from .config.secret import Secret
@@ -64,12 +64,18 @@ def configure(environ: Mapping[str, str]) -> int:
             return _refuse(map(str, blame(faults, policy.settings)))
         spool.make_due()
     except (OSError, ValueError, spool.VolumeError) as error:
-        return _refuse([str(error)], 1 if _may_pass(error) else EX_CONFIG)
+        return _refuse([_words(error)], 1 if _may_pass(error) else EX_CONFIG)
     for warning in (*repaired, *queue.repair_names(), *summary.warnings(policy)):
         log.write(f"warning: {warning}")
     for line in summary.summary(policy):
         log.write(line)
     return 0
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, PermissionError) and nonroot.uid() and str(error.filename).startswith("/run"):
+        return f"uid {nonroot.uid()} may not write to {error.filename}: let it (--tmpfs /run:mode=1777; in a Pod an emptyDir)"
+    return str(error)
 
 
 def _may_pass(error: Exception) -> bool:

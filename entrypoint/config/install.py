@@ -59,15 +59,12 @@ def install(
 
 
 def close(directory: Path) -> None:
-    """An emptyDir of Kubernetes is everybody's: whoever may rename in it could give root another configuration.
+    """An emptyDir of Kubernetes is everybody's, and so is what the image has for whoever `--user` names: who may rename
+    in it could give root another configuration. Without root there is nobody else.
 
-    Raises OSError. A sticky directory, such as Docker's tmpfs, has no such hole. Nor has one without root: there is
-    nobody else.
+    Raises OSError.
     """
-    if nonroot.uid() or not directory.exists():
-        return
-    mode = directory.stat().st_mode
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+    if not nonroot.uid() and directory.exists() and directory.stat().st_mode & stat.S_IWOTH:
         directory.chmod(0o755)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from pathlib import Path
+
+import pytest
 
 from entrypoint.config import install
 from entrypoint.config.render import File, Sasldb, Table
@@ -77,18 +78,10 @@ def test_what_is_written_after_the_reading_is_younger_than_the_list_of_what_was_
     assert not (tmp_path / "none").exists()
 
 
-def test_a_directory_in_which_all_may_rename_becomes_roots_alone_but_a_sticky_one_stays(
-    tmp_path: Path,
-) -> None:
-    """As Kubernetes makes the emptyDir for /run, and as Docker makes its tmpfs."""
-    after = {}
-    for mode in (0o777, 0o2777, 0o1777, 0o755):
-        tmp_path.chmod(mode)
-        install.close(tmp_path)
-        after[mode] = tmp_path.stat().st_mode & 0o777, bool(tmp_path.stat().st_mode & stat.S_ISVTX)
-    assert after == {
-        0o777: (0o755, False),
-        0o2777: (0o755, False),
-        0o1777: (0o777, True),
-        0o755: (0o755, False),
-    }
+@pytest.mark.parametrize("mode", [0o777, 0o2777, 0o1777, 0o755])
+def test_a_directory_in_which_all_may_write_becomes_roots_alone(tmp_path: Path, mode: int) -> None:
+    """As Kubernetes makes the emptyDir for /run, and as the image has it for a start without root."""
+    tmp_path.chmod(mode)
+    install.close(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    install.close(tmp_path / "none")

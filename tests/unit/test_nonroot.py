@@ -1,0 +1,131 @@
+"""Without root: what is made for the one user that everything runs as, and what he is told when he cannot have it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from entrypoint import nonroot, privileges
+from entrypoint.config import decision, install, render, summary
+from entrypoint.config.host import Host
+from entrypoint.config.policy import Policy
+from entrypoint.config.render import File
+from entrypoint.postfix import spool
+
+UID = 4242
+ROOT = Path("/run/postern")
+
+
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The relay runs in the image, as an ordinary user."""
+    monkeypatch.setattr(nonroot, "uid", lambda: UID)
+
+
+def decided(machine: Host, uid: int = UID, **environ: str) -> Policy:
+    return decision.make(environ, None, replace(machine, uid=uid))
+
+
+def made(policy: Policy, path: str) -> str:
+    [found] = [file for file in render.files(policy, render.templates(), ROOT) if file.path == path]
+    assert isinstance(found, File)
+    return str(found.text)
+
+
+def test_the_user_counts_in_the_image_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a laptop `postern render` shows what a container would have."""
+    monkeypatch.setattr(os, "geteuid", lambda: UID)
+    assert nonroot.uid() == 0
+    monkeypatch.setattr(nonroot, "PRELOADED", str(tmp_path))
+    assert nonroot.uid() == UID
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert nonroot.uid() == 0
+
+
+@pytest.mark.usefixtures("somebody")
+def test_programs_of_postfix_get_what_they_need_and_root_gets_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = nonroot.command("printenv", "LD_PRELOAD")
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout == f"{nonroot.PRELOADED}\n"
+    monkeypatch.setattr(nonroot, "uid", lambda: 0)
+    assert nonroot.command("postsuper", "-s") == ["postsuper", "-s"]
+    assert nonroot.environment() == {}
+
+
+def test_each_program_hands_it_on_to_those_it_starts_whatever_the_user_sets(machine: Host) -> None:
+    [line] = [
+        line for line in made(decided(machine), "etc/postfix/main.cf").splitlines() if "LD_PRELOAD" in line
+    ]
+    assert line.startswith("import_environment = MAIL_CONFIG ")
+    own = decided(machine, POSTFIX_import_environment="MAIL_CONFIG TZ")
+    assert "\nimport_environment = MAIL_CONFIG TZ LD_PRELOAD\n" in made(own, "etc/postfix/main.cf")
+    assert "LD_PRELOAD" not in made(decided(machine, uid=0), "etc/postfix/main.cf")
+
+
+@pytest.mark.parametrize(("uid", "expected"), [(0, False), (UID, False), (65534, True)])
+def test_the_owner_of_the_mail_is_not_who_foreign_programs_would_run_as(
+    machine: Host, uid: int, expected: bool
+) -> None:
+    """Postfix does not start where both are one; "nobody" is a number that people choose."""
+    assert ("\ndefault_privs = daemon\n" in made(decided(machine, uid), "etc/postfix/main.cf")) == expected
+
+
+def test_supervisor_changes_no_user(machine: Host) -> None:
+    users = "ann@example.com:secret"
+    text = made(decided(machine, SMTPD_SASL_USERS=users), "etc/supervisor/supervisord.conf")
+    assert "\nuser = " not in text
+    assert "socket_owner" not in text
+    text = made(decided(machine, uid=0, SMTPD_SASL_USERS=users), "etc/supervisor/supervisord.conf")
+    assert text.count("\nuser = ") == 3
+
+
+def test_the_start_says_in_one_line_what_is_given_up(machine: Host) -> None:
+    told = [line for line in summary.warnings(decided(machine)) if "root" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"runs as uid {UID}, without root: Postfix's programs are not kept apart")
+    assert not any("without root" in line for line in summary.warnings(decided(machine, uid=0)))
+
+
+@pytest.mark.usefixtures("somebody")
+def test_nothing_is_missing_but_the_right_to_low_ports_where_they_are_protected(
+    machine: Host, tmp_path: Path
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/status").write_text("CapEff:\t0000000000000000\n")
+    sysctl = tmp_path / "sys/net/ipv4/ip_unprivileged_port_start"
+    sysctl.parent.mkdir(parents=True)
+    high, low = decided(machine, LISTEN="2525:relay"), decided(machine)
+    sysctl.write_text("1024\n")
+    assert list(privileges.lacking(high.listeners, tmp_path)) == []
+    [told] = privileges.lacking(low.listeners, tmp_path)
+    assert told.startswith(f"uid {UID} may not open 25, 587 (LISTEN): use ports above 1023")
+    assert "LISTEN=2525:relay" in told
+    sysctl.write_text("0\n")
+    assert list(privileges.lacking(low.listeners, tmp_path)) == []
+
+
+@pytest.mark.usefixtures("somebody")
+def test_an_empty_directory_of_somebody_else_is_made_anew_and_a_full_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "active").mkdir()
+    before = (tmp_path / "active").stat().st_ino
+    (tmp_path / "hold").mkdir()
+    (tmp_path / "hold/message").touch()
+    with pytest.raises(spool.VolumeError, match=rf"hold belongs to uid .*chown -R {UID} {tmp_path}"):
+        spool.prepare(tmp_path, tmp_path / "data")
+    assert (tmp_path / "active").stat().st_ino != before or not list((tmp_path / "active").iterdir())
+    assert (tmp_path / "hold/message").exists()
+
+
+@pytest.mark.usefixtures("somebody")
+def test_files_are_for_nobody_else(tmp_path: Path) -> None:
+    """To give them to a group would take a right that is not there."""
+    given = File("secret", "x", 0o640, group=render.LOGINS_GROUP)
+    install.write(tmp_path / "secret", given)
+    assert (tmp_path / "secret").stat().st_gid == os.getegid()
+    assert install.same(tmp_path / "secret", given)
