@@ -19,6 +19,7 @@ CHART = ROOT / "deploy/helm/postern"
 SCHEMA = CHART / "values.schema.json"
 EXAMPLES = sorted((Path(__file__).parent / "values").glob("*.yaml"))
 """Values as users give them; each renders, and passes all that judges."""
+OF_ROOT = [file for file in EXAMPLES if file.stem not in ("openshift", "restricted")]
 
 # What the chart sets from values of its own.
 _THE_CHARTS = {"LISTEN", "SMTPD_TLS_CERT_FILE", "SMTPD_TLS_KEY_FILE", "SMTPD_TLS_CHAIN_FILE"}

@@ -20,19 +20,24 @@ FOR_BOTH = {
     "CKV_K8S_15": "the tag names a version: a relay must be able to start while the registry is away",
     "CKV_K8S_43": "the digest is that of an image in your own registry: image.digest",
 }
+OF_ROOT = {
+    "CKV_K8S_23": "Postfix's parent process is root; its programs give that up",
+    "CKV_K8S_25": "the README's capabilities, each with its reason there",
+    "CKV_K8S_40": "as CKV_K8S_23; hostUsers: false makes it a high uid on the node",
+}
+OF_A_TEST = {
+    "CKV2_K8S_6": "the Pod of `helm test` lives for a second, and nobody can connect to it",
+    "CKV_K8S_8": "as CKV2_K8S_6: nothing is served",
+    "CKV_K8S_9": "as CKV2_K8S_6: nothing is served",
+}
+ASSIGNED = {"CKV_K8S_40": "the cluster says the uid, and OpenShift's are high"}
 REASONS = {
-    "relay": FOR_BOTH
-    | {
-        "CKV_K8S_23": "Postfix's parent process is root; its programs give that up",
-        "CKV_K8S_25": "the README's capabilities, each with its reason there",
-        "CKV_K8S_40": "as CKV_K8S_23; hostUsers: false makes it a high uid on the node",
-    },
-    "test": FOR_BOTH
-    | {
-        "CKV2_K8S_6": "the Pod of `helm test` lives for a second, and nobody can connect to it",
-        "CKV_K8S_8": "as CKV2_K8S_6: nothing is served",
-        "CKV_K8S_9": "as CKV2_K8S_6: nothing is served",
-    },
+    "root's relay": FOR_BOTH | OF_ROOT,
+    "root's test": FOR_BOTH | OF_A_TEST,
+    "restricted relay": FOR_BOTH,
+    "restricted test": FOR_BOTH | OF_A_TEST,
+    "openshift relay": FOR_BOTH | ASSIGNED,
+    "openshift test": FOR_BOTH | OF_A_TEST | ASSIGNED,
 }
 """Checks of checkov that fail, and why that is right."""
 
@@ -68,11 +73,13 @@ def test_checkov_finds_nothing_but_what_has_a_reason(tmp_path: Path) -> None:
             if name.endswith(".yaml"):
                 (tmp_path / f"{example.stem}-{Path(name).name}").write_text(text)
     report = checkov(tmp_path)
-    failed = {"relay": set[str](), "test": set[str]()}
+    failed = {which: set[str]() for which in REASONS}
     for check in report.failed:
-        failed["test" if check.resource.endswith("-first-mail") else "relay"].add(check.id)
-    unexplained = {which: failed[which] - REASONS[which].keys() for which in failed}
-    assert unexplained == {"relay": set(), "test": set()}
+        found_in = check.file.name.partition("-")[0]
+        who = found_in if found_in in ("restricted", "openshift") else "root's"
+        failed[f"{who} {'test' if check.resource.endswith('-first-mail') else 'relay'}"].add(check.id)
+    unexplained = {which: found for which in failed if (found := failed[which] - REASONS[which].keys())}
+    assert unexplained == {}
     assert failed == {which: set(given) for which, given in REASONS.items()}, "a reason not needed any more"
     assert report.skipped == []
 

@@ -20,6 +20,7 @@ AFTER_DRAIN = 3
 """Seconds that a stop takes beyond DRAIN_TIMEOUT, as the README says."""
 
 each_example = pytest.mark.parametrize("example", chart.EXAMPLES, ids=lambda example: example.stem)
+each_of_root = pytest.mark.parametrize("example", chart.OF_ROOT, ids=lambda example: example.stem)
 
 
 def workload(given: Object) -> Object:
@@ -72,7 +73,7 @@ def test_the_longest_names_are_still_names() -> None:
     assert all(len(each["metadata"]["name"]) <= 63 for each in chart.objects(given))
 
 
-@each_example
+@each_of_root
 def test_the_pods_keep_to_baseline_and_break_restricted_only_by_what_root_needs(example: Path) -> None:
     given = chart.values(example)
     for each in chart.objects(given):
@@ -88,6 +89,59 @@ def test_the_pods_keep_to_baseline_and_break_restricted_only_by_what_root_needs(
 
 
 @each_example
+@pytest.mark.parametrize("who", [10025, "assigned"])
+def test_without_root_all_pods_keep_to_all_of_restricted(example: Path, who: int | str) -> None:
+    given = chart.values(example) | {"runAsUser": who}
+    pods = [pod for each in chart.objects(given) if (pod := pod_spec(each))]
+    assert len(pods) == 2, "the relay's, and that of `helm test`"
+    for pod in pods:
+        assert standards.baseline(pod) == []
+        assert standards.restricted(pod) == []
+        assert pod["automountServiceAccountToken"] is False
+        for each in standards.containers(pod):
+            assert each["securityContext"]["readOnlyRootFilesystem"] is True
+            assert "add" not in each["securityContext"]["capabilities"]
+
+
+def users(pod: Object) -> Object:
+    """What a Pod and its first container say of who runs it."""
+    named = ("runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "fsGroupChangePolicy")
+    context = pod["securityContext"] | pod["containers"][0]["securityContext"]
+    return {name: context[name] for name in named if name in context}
+
+
+def test_the_relay_runs_as_whom_the_values_say() -> None:
+    anybody = {"runAsNonRoot": True, "fsGroupChangePolicy": "OnRootMismatch"}
+    # As large as OpenShift's are: YAML's numbers are floating ones to Helm.
+    for uid in (1000, 1000680000):
+        given = {"runAsUser": uid}
+        assert users(spec(given)) == anybody | {"runAsUser": uid, "runAsGroup": uid, "fsGroup": uid}
+    assert users(spec({"runAsUser": "assigned"})) == anybody
+    # The image's own, which is root.
+    assert users(spec({"runAsUser": 0})) == users(spec({})) == {}
+
+
+def test_a_user_that_the_cluster_assigns_is_that_of_helm_test_too() -> None:
+    given = chart.values("openshift")
+    [test] = [each for each in chart.objects(given) if each["kind"] == "Pod"]
+    assert users(test["spec"]) == {"runAsNonRoot": True}
+    assert test["spec"]["volumes"], "a Secret, which its fsGroup opens"
+
+
+def test_without_root_the_relay_listens_above_1023_behind_the_same_services() -> None:
+    given = chart.values("restricted")
+    doors = {"smtp": (25, 10025), "submission": (587, 10587), "submissions": (465, 2465)}
+    for name, (outside, inside) in doors.items():
+        [port] = chart.only("Service", given, f"postern-{name}")["spec"]["ports"]
+        assert (port["port"], port["targetPort"]) == (outside, name)
+        # Without a cluster address nothing stands between who connects and the relay.
+        headless = chart.only("Service", given, "-headless")["spec"]["ports"]
+        assert {each["name"]: each["port"] for each in headless}[name] == inside
+    ports = {port["name"]: port["containerPort"] for port in relay(given)["ports"]}
+    assert ports == {name: inside for name, (_, inside) in doors.items()} | {"health": 9154}
+
+
+@each_of_root
 def test_the_relay_has_the_readmes_capabilities_and_the_one_for_low_ports_only_with_one(
     example: Path,
 ) -> None:

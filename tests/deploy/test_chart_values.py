@@ -138,6 +138,8 @@ def test_unknown_names_are_refused_everywhere(schema: Object) -> None:
         ({"listeners": [{"name": "A_b", "port": 25, "profile": "relay"}]}, "at '/listeners/0/name'"),
         ({"listeners": [{"name": "a", "port": 70000, "profile": "relay"}]}, "at '/listeners/0/port'"),
         ({"networkPolicy": {"upstreamPorts": ["25"]}}, "at '/networkPolicy/upstreamPorts/0': got string"),
+        ({"runAsUser": -1}, "at '/runAsUser': minimum: got -1, want 0"),
+        ({"runAsUser": "10025"}, "at '/runAsUser': value must be 'assigned'"),
         ({"podLabels": {"a": 1}}, "at '/podLabels/a': got number, want string"),
         ({"test": {"recipient": "nobody"}}, "at '/test/recipient': 'nobody' does not match"),
         ({"test": {"listener": "smtps"}}, "test.listener: there is no listener smtps"),
@@ -190,6 +192,14 @@ def _door(**other: object) -> Object:
 )
 def test_two_listeners_share_neither_name_nor_port(doors: list[Object], said: str) -> None:
     assert said in chart.refusal({"listeners": doors})
+
+
+def test_what_only_root_can_open_is_refused_without_it() -> None:
+    low = {"runAsUser": 10025, "listeners": [_door(containerPort=25)]}
+    assert "smtp: containerPort 25 is root's alone" in chart.refusal(low)
+    assert chart.refusal(low | {"runAsUser": 0}) == ""
+    health = {"runAsUser": "assigned", "settings": {"HEALTH_PORT": 80}}
+    assert "settings.HEALTH_PORT 80 is root's alone" in chart.refusal(health)
 
 
 def test_values_of_a_chart_around_this_one_are_passed_over() -> None:

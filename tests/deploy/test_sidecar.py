@@ -19,8 +19,22 @@ from entrypoint.config.parsers.simple import seconds
 from entrypoint.config.policy import Policy
 from entrypoint.config.settings import row, variables
 from entrypoint.health import server
+from tests.deploy import standards
 from tests.deploy.kubernetes import Object
-from tests.deploy.sidecar import JOB, NATIVE, PLAIN, ROOT, container, each_file, each_native, environment, pod
+from tests.deploy.sidecar import (
+    JOB,
+    NATIVE,
+    PLAIN,
+    RESTRICTED,
+    ROOT,
+    container,
+    each_file,
+    each_native,
+    each_of_root,
+    environment,
+    pod,
+    pod_on_openshift,
+)
 
 README = (ROOT / "README.md").read_text()
 MIB = 1024 * 1024
@@ -44,7 +58,7 @@ def policy(file: Path, tmp_path: Path) -> Policy:
     return decision.make(given, None, machine)
 
 
-@each_file
+@each_of_root
 def test_the_relay_has_the_readmes_capabilities_but_the_one_for_low_ports(file: Path) -> None:
     table = README.partition("| capability | why |")[2].partition("\n\n")[0]
     documented = {
@@ -125,6 +139,27 @@ def test_the_relay_is_the_same_in_each_file() -> None:
     assert _without(native, "env") == _without(job, "env")
     differing = {name for name, value in environment(native).items() if environment(job)[name] != value}
     assert differing == {"DRAIN_TIMEOUT"}
+
+
+def test_without_root_only_the_users_and_their_rights_are_others() -> None:
+    rights = {"securityContext": None}
+    ours, roots = (pod(file) | rights for file in (RESTRICTED, NATIVE))
+    for spec in (ours, roots):
+        for part in ("initContainers", "containers"):
+            spec[part] = [each | rights for each in spec[part]]
+    assert ours == roots
+
+
+def test_the_marked_lines_are_all_that_openshift_chooses_itself() -> None:
+    chosen = {"runAsUser", "runAsGroup", "fsGroup"}
+    with_users, without = pod(RESTRICTED), pod_on_openshift()
+    for spec in (with_users, without):
+        for each in (spec, *standards.containers(spec)):
+            context = each["securityContext"]
+            left = {name: value for name, value in context.items() if name not in chosen}
+            assert (left == context) is (spec is without)
+            each["securityContext"] = left
+    assert with_users == without
 
 
 def _without(given: Object, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ env:
 ports:
   {{- range .Values.listeners }}
   - name: {{ .name }}
-    containerPort: {{ .containerPort | default .port }}
+    containerPort: {{ include "postern.port" (list $ .) }}
   {{- end }}
   - name: health
     containerPort: {{ include "postern.healthPort" . }}
@@ -30,11 +30,16 @@ lifecycle:
 resources:
   {{- toYaml .Values.resources | nindent 2 }}
 securityContext:
+  {{- with include "postern.uid" . }}
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  {{- end }}
   readOnlyRootFilesystem: true
   allowPrivilegeEscalation: false
   privileged: false
   capabilities:
     drop: [ALL]
+    {{- if include "postern.root" . }}
     add:
       # The relay's README says what each is for.
       - SETUID
@@ -45,6 +50,7 @@ securityContext:
       {{- if include "postern.privilegedPorts" . }}
       - NET_BIND_SERVICE
       {{- end }}
+    {{- end }}
   seccompProfile:
     type: RuntimeDefault
 volumeMounts:
@@ -62,6 +68,6 @@ httpGet:
 {{/* Not empty if a door needs a capability. */}}
 {{- define "postern.privilegedPorts" -}}
 {{- range .Values.listeners }}
-{{- if lt (int (.containerPort | default .port)) 1024 }}{{ .name }}{{ end }}
+{{- if lt (include "postern.port" (list $ .) | int) 1024 }}{{ .name }}{{ end }}
 {{- end }}
 {{- end }}

@@ -58,12 +58,38 @@ labels:
 {{- include "postern.text" (.Values.settings.HEALTH_PORT | default 9154) }}
 {{- end }}
 
+{{/* Not empty if the relay is root. */}}
+{{- define "postern.root" -}}
+{{- if eq (toString .Values.runAsUser) "0" }}yes{{ end }}
+{{- end }}
+
+{{/* Empty if it is the image or the cluster that says who the relay runs as. */}}
+{{- define "postern.uid" -}}
+{{- if kindIs "string" .Values.runAsUser }}
+{{- else if not (include "postern.root" .) }}{{ int64 .Values.runAsUser }}
+{{- end }}
+{{- end }}
+
+{{/* What the relay listens on for a door. Below 1024 only root may. */}}
+{{- define "postern.port" -}}
+{{- $door := last . }}
+{{- $port := $door.containerPort | default $door.port | int64 }}
+{{- if or (ge $port 1024) (include "postern.root" (first .)) }}{{ $port }}
+{{- else if $door.containerPort }}
+{{- fail (printf "listeners: %s: containerPort %d is root's alone, and runAsUser is not 0: without it the relay listens on %d" $door.name $port (add 10000 $port)) }}
+{{- else }}{{ add 10000 $port }}
+{{- end }}
+{{- end }}
+
 {{/* LISTEN: what the Services lead to. */}}
 {{- define "postern.listen" -}}
 {{- $names := dict }}
 {{- $ports := dict (include "postern.healthPort" .) "the health port" }}
+{{- if and (lt (include "postern.healthPort" . | int) 1024) (not (include "postern.root" .)) }}
+{{- fail (printf "settings.HEALTH_PORT %s is root's alone, and runAsUser is not 0: choose one above 1023" (include "postern.healthPort" .)) }}
+{{- end }}
 {{- range $at, $door := .Values.listeners }}
-{{- $port := $door.containerPort | default $door.port | int64 | toString }}
+{{- $port := include "postern.port" (list $ $door) }}
 {{- with get $ports $port }}
 {{- fail (printf "listeners: %s: containerPort %s is that of %s, too" $door.name $port .) }}
 {{- end }}

@@ -30,6 +30,14 @@ spec:
   {{- end }}
   terminationGracePeriodSeconds: {{ include "postern.graceSeconds" . }}
   securityContext:
+    {{- if not (include "postern.root" .) }}
+    runAsNonRoot: true
+    {{- with include "postern.uid" . }}
+    fsGroup: {{ . }}
+    {{- end }}
+    # At each start Kubernetes would go through the queue, file by file, and a long one would have to wait for it.
+    fsGroupChangePolicy: OnRootMismatch
+    {{- end }}
     seccompProfile:
       type: RuntimeDefault
   {{- with .Values.extraInitContainers }}

@@ -40,7 +40,7 @@
 {{- if or .Values.tables .Values.tls.sni }}
 - name: config
   projected:
-    # Certificates' keys are among it; the relay reads it as root.
+    # Certificates' keys are among it. The relay reads it as root, or as the fsGroup, to which Kubernetes opens it.
     defaultMode: 0400
     sources:
       {{- if .Values.tables }}
