@@ -4,6 +4,11 @@ PYTHON ?= python3
 DOCKER ?= docker
 COMPOSE ?= $(shell $(DOCKER) compose version >/dev/null 2>&1 && echo $(DOCKER) compose || echo docker-compose)
 T ?= tests/image
+# Most of them wait for mail. In their order: the longest files have few tests, and would else be begun last.
+TEST_IMAGE = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# What a relay is, once more as an ordinary user.
+NONROOT = $(patsubst %,tests/image/test_%.py,access bad_input health image lifecycle log secrets settings supervision \
+	topologies_outbound verbs)
 # Where the dev stack listens on 127.0.0.1.
 export POSTERN_SMTP_PORT ?= 2525
 export POSTERN_HEALTH_PORT ?= 9154
@@ -18,7 +23,7 @@ SOURCE = $(or $(shell git config --get remote.origin.url 2>/dev/null | sed 's,//
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test unit lint test-deploy test-image bench chaos reference base image sink-image tools-image clients-image \
+.PHONY: help up down test unit lint test-deploy test-image images bench chaos reference base image sink-image tools-image clients-image \
 	servers-image browser-image podman-image screenshot bare-image clean need-compose need-ports need-python
 
 help: ## what each target does
@@ -30,7 +35,11 @@ up: need-compose base need-ports image sink-image ## start the relay and a sink,
 down: need-compose ## end what `make up` started; mail that waits stays in its volume
 	@$(COMPOSE) down
 
-test: lint unit test-deploy test-image ## everything, from a bare checkout
+test: lint ## everything, from a bare checkout
+	@# Building images waits for downloads, the unit tests wait for time.
+	@$(MAKE) --no-print-directory -j 3 images unit test-deploy
+	@$(TEST_IMAGE) tests/image
+	@$(TEST_IMAGE) --nonroot $(NONROOT)
 
 unit: $(BIN)/.ready ## unit tests: seconds, without Docker
 	@$(BIN)/python -m pytest -q tests/unit
@@ -46,11 +55,11 @@ lint: $(BIN)/.ready ## ruff, mypy, hadolint, the compose schema
 	@$(BIN)/hadolint --ignore DL3008 --failure-threshold warning $(shell find . -name '*Dockerfile' -not -path './.venv/*')
 	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose/*.yml
 
-test-image: $(BIN)/.ready ## tests of the image; one file: make test-image T=tests/image/test_x.py
-	@# Two at a time, as each waits for downloads.
-	@$(MAKE) --no-print-directory -j 2 image browser-image servers-image clients-image tools-image podman-image bare-image sink-image
-	@# In their order: the longest files have few tests, and would else be begun last.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(T)
+test-image: $(BIN)/.ready ## tests of the image; one file: make test-image T=tests/image/test_x.py; without root: T="--nonroot ..."
+	@$(MAKE) --no-print-directory -j 2 images
+	@$(TEST_IMAGE) $(T)
+
+images: image browser-image servers-image clients-image tools-image podman-image bare-image sink-image
 
 bench: $(BIN)/.ready image ## speed and size, as ratios to a bare Postfix image; options in ARGS, such as ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)

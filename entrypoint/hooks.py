@@ -18,7 +18,12 @@ _PATIENCE, _GLANCE = 1.0, 0.005
 
 def run(directory: str = DIRECTORY) -> bool:
     """Run them in the order of their names; the first that fails ends the start."""
-    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+    try:
+        names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    except OSError as error:
+        log.write(f"error: {directory} cannot be read ({error.strerror}): the relay does not start")
+        return False
+    for name in names:
         path = os.path.join(directory, name)
         if not os.path.isfile(path) or not os.access(path, os.X_OK):
             log.write(f"warning: {path} is not an executable file and was not run")

@@ -35,7 +35,7 @@ def check(environ: Mapping[str, str], arguments: list[str]) -> int:
         problems = error.problems
     except (OSError, spool.VolumeError) as error:
         status = 1
-        rule = f"are good, but Postfix could not be asked, for which root and a writable /run are needed: {error}"
+        rule = f"are good, but Postfix could not be asked, for which /run or /tmp must be writable: {error}"
         problems = [Problem("the settings", None, rule)]
     if as_json:
         found = [{"setting": p.setting, "value": p.value, "rule": p.rule} for p in problems]

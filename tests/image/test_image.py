@@ -86,6 +86,7 @@ def test_nothing_is_written_but_the_volumes_and_run(
     assert {path for path in written if not re.match(r"/run(/|$)", path)} == set()
 
 
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("what", "find"),
     [

@@ -205,6 +205,7 @@ def test_a_recreated_relay_keeps_nothing_of_the_old_configuration(
     assert new.exec("grep", "-rlE", words, "/run", SPOOL, DATA).output == ""
 
 
+@pytest.mark.root
 def test_a_spool_with_other_owners_is_repaired_and_its_mail_delivered(
     start_relay: StartRelay, sink: Sink, mounts: Mounts, in_volume: Callable[[str], str]
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_spool_with_other_owners_is_repaired_and_its_mail_delivered(
     assert new.exec("ls", f"{DATA}/postfix", user="postfix").status == 0
 
 
+@pytest.mark.root
 def test_a_spool_whose_files_were_copied_is_delivered(
     start_relay: StartRelay, sink: Sink, mounts: Mounts, in_volume: Callable[[str], str]
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_spool_whose_files_were_copied_is_delivered(
     sink.mail(to, needs=[new.container])
 
 
+@pytest.mark.root
 @pytest.mark.parametrize(
     "options",
     [

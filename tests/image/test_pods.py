@@ -12,7 +12,7 @@ import pytest
 from docker.models.networks import Network
 
 from tests.deploy.kubernetes import Object
-from tests.deploy.sidecar import JOB, NATIVE, PLAIN
+from tests.deploy.sidecar import JOB, NATIVE, PLAIN, RESTRICTED
 from tests.image import manifests
 from tests.image.engine import Engine
 from tests.image.manifests import PASSWORD, PORT, PROVIDER, USER, Manifest
@@ -31,6 +31,9 @@ MANIFESTS: dict[str, Callable[[], Manifest]] = {
     "job": lambda: manifests.of_a_file(JOB),
     "native_with_claim": manifests.of_a_file_with_a_claim,
     "chart": manifests.of_the_chart,
+    "restricted": lambda: manifests.of_a_file(RESTRICTED),
+    "restricted_chart": lambda: manifests.of_the_chart(runAsUser=10025),
+    "openshift_chart": lambda: manifests.on_openshift(manifests.of_the_chart(runAsUser="assigned")),
 }
 
 Play = Callable[..., Pod]
@@ -84,7 +87,7 @@ def arrived(provider: Sink, to: str) -> Counter[str]:
     return Counter(mail.header("Message-ID") for mail in provider.received(to))
 
 
-@pytest.mark.parametrize("name", ["native", "chart"])
+@pytest.mark.parametrize("name", ["native", "chart", "restricted", "openshift_chart"])
 def test_what_the_app_hands_in_arrives_with_the_login_of_the_secret(
     play: Play, provider: Sink, name: str
 ) -> None:
@@ -99,16 +102,19 @@ def test_what_the_app_hands_in_arrives_with_the_login_of_the_secret(
 def assert_rights(pod: Pod, relay: Object) -> None:
     """Those that the manifest gives, and no others."""
     given = relay["securityContext"]
-    rights = f"{sum(1 << _BITS[name] for name in given['capabilities']['add']):016x}"
+    rights = f"{sum(1 << _BITS[name] for name in given['capabilities'].get('add', [])):016x}"
     told = pod.exec("grep", "-E", "^(CapEff|CapBnd|NoNewPrivs|Seccomp):", "/proc/1/status").output.split()
     assert told == ["CapEff:", rights, "CapBnd:", rights, "NoNewPrivs:", "1", "Seccomp:", "2"]
+    if uid := given.get("runAsUser"):
+        users = pod.exec("sh", "-c", "cat /proc/[0-9]*/status | grep ^Uid: | sort -u").output.split()
+        assert users == ["Uid:", *[str(uid)] * 4], "all programs are this user's"
     limit = f"{int(relay['resources']['limits']['memory'].removesuffix('Mi')) << 20}\n"
     assert pod.exec("sh", "-c", f"cat {' '.join(MEMORY)} 2>/dev/null").output == limit
     assert pod.exec("touch", "/etc/anything").output.strip().endswith("Read-only file system")
 
 
 @pytest.mark.flaky(rerun_except="^AssertionError")
-@pytest.mark.parametrize("name", ["native", "plain", "job", "chart"])
+@pytest.mark.parametrize("name", ["native", "plain", "job", "chart", "restricted"])
 def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
     play: Play, provider: Sink, name: str
 ) -> None:
@@ -125,7 +131,7 @@ def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
 
 
 @pytest.mark.flaky(rerun_except="^AssertionError")
-@pytest.mark.parametrize("name", ["native_with_claim", "chart"])
+@pytest.mark.parametrize("name", ["native_with_claim", "chart", "restricted_chart"])
 def test_what_cannot_go_out_stays_in_the_claim_and_goes_out_with_the_next_pod(
     play: Play, provider: Sink, name: str
 ) -> None:

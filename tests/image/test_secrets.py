@@ -36,6 +36,7 @@ def relay_with_login(start_relay: StartRelay, certificates: Certificates, sink: 
     return relay
 
 
+@pytest.mark.root
 def test_a_secret_stands_in_nothing_that_others_read(relay_with_login: Relay) -> None:
     relay = relay_with_login
     assert PASSWORD not in relay.logs()
@@ -127,6 +128,7 @@ def _holders(relay: Relay, secret: str, user: str) -> set[str]:
     return set(relay.exec("sh", "-c", script, user=user, env={"RELAYHOST_PASSWORD": ""}).lines)
 
 
+@pytest.mark.root
 def test_the_user_of_the_http_server_can_read_no_secret_and_no_mail(
     relay_with_secrets: Relay, key: tls.Pieces
 ) -> None:
@@ -144,6 +146,7 @@ def test_the_user_of_the_http_server_can_read_no_secret_and_no_mail(
         assert _holders(relay, secret, "root"), name
 
 
+@pytest.mark.root
 def test_what_the_relay_makes_of_a_secret_belongs_to_root_or_whom_it_is_for(
     relay_with_secrets: Relay, key: tls.Pieces
 ) -> None:

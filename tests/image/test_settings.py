@@ -183,7 +183,9 @@ def test_a_start_and_an_ordinary_mail_leave_no_warning_in_the_log(
     assert sent.status == 0, sent.output
     assert sink.mail(to)[0].tls
     relay.logged(": removed$")
-    warnings = [line for line in relay.logs().splitlines() if re.search("warning|error|fatal|panic", line)]
+    # Without root that is said as well, once.
+    said = [line for line in relay.logs().splitlines() if "without root" not in line]
+    warnings = [line for line in said if re.search("warning|error|fatal|panic", line)]
     assert len(warnings) == 1, warnings
     assert "warning: may not send: " in warnings[0]
 
@@ -193,6 +195,7 @@ def hooks(tmp_path: Path) -> Callable[..., dict[str, dict[str, str]]]:
     """Puts scripts into /docker-entrypoint.d; returns the mount."""
 
     def put(**scripts: str) -> dict[str, dict[str, str]]:
+        tmp_path.chmod(0o755)
         for name, script in scripts.items():
             file = tmp_path / name.replace("_", "-")
             file.write_text(f"#!/bin/sh\n{script}\n")

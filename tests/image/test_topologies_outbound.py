@@ -198,6 +198,7 @@ class TestO5NullClient:
         relay.send(to := f"root@{domain}")
         assert sink.mail(to)[0].rcpt_tos == [to]
 
+    @pytest.mark.root  # sendmail(1) asks for the name of whom it is called by, or for -f
     def test_mail_from_a_program_in_the_container_to_root_is_relayed(self, relay: Relay, sink: Sink) -> None:
         done = relay.exec("sh", "-c", "printf 'Subject: cron\n\nDone.\n' | sendmail root")
         assert (done.status, done.output) == (0, "")
