@@ -1,7 +1,7 @@
 """Pods, run by podman in a container: as much of a node as manifests can be tried on without a cluster.
 
-`podman kube play` starts what they say. Of native sidecars and preStop it knows nothing, and of its containers it stops
-all at once: there it is led here as a kubelet would do it, by the manifest's own words.
+`podman kube play` starts what they say. Of native sidecars, preStop and fsGroup it knows nothing, and of its containers it
+stops all at once: there it is led here as a kubelet would do it, by the manifest's own words.
 """
 
 from __future__ import annotations
@@ -25,16 +25,34 @@ from tests.image.tls import Certificates
 from tests.image.waiting import until
 
 _HERE = "/node"
-# What podman needs to make namespaces, mounts and networks. `privileged` would be more, and is more than an engine
-# can give that itself runs in a sandbox.
+# What podman needs to make namespaces, mounts and networks, and to enter those of a container that is not root's.
+# `privileged` would be more, and is more than an engine can give that itself runs in a sandbox.
 _RIGHTS: dict[str, Any] = {
-    "cap_add": ["NET_ADMIN", "SYS_ADMIN"],
+    "cap_add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
     "security_opt": ["apparmor=unconfined", "seccomp=unconfined"],
 }
 # The kubelet's, where a Pod does not say.
 _GRACE_SECONDS = 30
 # For each thing that is waited for, the 30 s of a preStop among them.
 _SECONDS = 90
+
+
+# No file becomes executable: to Postfix a message that its group may execute is one to be returned (postsuper -e).
+_TO_THE_GROUP = """
+chgrp -R "$2" "$1"
+find "$1" -type d -exec chmod g+rwxs {} + -o -type f -exec chmod g+rw {} +
+"""
+# What a kubelet does with a volume `$1` of each kind for the fsGroup `$2`. Only what the group has already is a claim
+# that was mounted before.
+_GIVEN = {
+    "emptyDir": f'find "$1" -mindepth 1 -delete; chmod 777 "$1"; {_TO_THE_GROUP}',
+    "persistentVolumeClaim": f"""
+        if [ "$(stat -c %g "$1")" != "$2" ]; then
+            find "$1" -mindepth 1 -delete; chmod 755 "$1"; mkdir -m 700 "$1/lost+found"
+        fi
+        {_TO_THE_GROUP}""",
+    "secret": 'chgrp -R "$2" "$1"; chmod -R g+rX "$1"',
+}
 
 
 class Node:
@@ -60,10 +78,34 @@ class Node:
 
     def play(self, manifest: Manifest) -> Pod:
         file = f"{secrets.token_hex(3)}.yaml"
-        given = [*manifest.others, _without_sidecars(manifest.pod)]
+        given = [*manifest.others, _in_its_group(_without_sidecars(manifest.pod))]
         (self._directory / file).write_text("\n---\n".join(map(json.dumps, given)))
-        self.podman("kube", "play", f"{_HERE}/{file}")
+        self.podman("kube", "play", "--start=false", f"{_HERE}/{file}")
+        if group := manifest.spec["securityContext"].get("fsGroup"):
+            self._give(manifest, group)
+        self.podman("pod", "start", manifest.name)
         return Pod(self, manifest, f"{_HERE}/{file}")
+
+    def _give(self, manifest: Manifest, group: int) -> None:
+        """To the Pod's fsGroup what the relay mounts: as a kubelet gives it, and not as podman does.
+
+        Podman fills new volumes from the image, and with its modes. Kubernetes' are empty, but for a file system's own
+        directory, and everybody's or root's.
+        """
+        relay = f"{manifest.name}-{manifest.relay['name']}"
+        # Mounted, and not running yet.
+        self.podman("init", relay)
+        pid = self.podman("inspect", "--format", "{{.State.Pid}}", relay).strip()
+        inside = {each["name"]: each["mountPath"] for each in manifest.relay["volumeMounts"]}
+        for volume in manifest.spec["volumes"]:
+            if volume.get("emptyDir", {}).get("medium") == "Memory":
+                where = f"/proc/{pid}/root{inside[volume['name']]}"
+            else:
+                shown = ["volume", "inspect", "--format", "{{.Mountpoint}}", _called(volume)]
+                where = self.podman(*shown).strip()
+            [how] = {*_GIVEN} & volume.keys()
+            done = engine.execute(self.container, ["sh", "-ec", _GIVEN[how], "give", where, str(group)])
+            assert done.status == 0, done.output
 
     def podman(self, *arguments: str) -> str:
         done = engine.execute(self.container, ["podman", *arguments])
@@ -158,6 +200,20 @@ class Pod:
 
 def _sidecars(spec: Object) -> list[Object]:
     return [each for each in spec.get("initContainers", []) if each.get("restartPolicy") == "Always"]
+
+
+def _called(volume: Object) -> str:
+    """Podman's name of it."""
+    claim, secret = volume.get("persistentVolumeClaim", {}), volume.get("secret", {})
+    name: str = claim.get("claimName") or secret.get("secretName") or volume["name"]
+    return name
+
+
+def _in_its_group(pod: Object) -> Object:
+    """The same with its fsGroup among its users' groups."""
+    context = pod["spec"]["securityContext"]
+    groups = [context["fsGroup"]] if "fsGroup" in context else []
+    return pod | {"spec": pod["spec"] | {"securityContext": context | {"supplementalGroups": groups}}}
 
 
 def _without_sidecars(pod: Object) -> Object:

@@ -131,7 +131,7 @@ def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
 
 
 @pytest.mark.flaky(rerun_except="^AssertionError")
-@pytest.mark.parametrize("name", ["native_with_claim", "chart", "restricted_chart"])
+@pytest.mark.parametrize("name", ["native_with_claim", "chart", "restricted_chart", "openshift_chart"])
 def test_what_cannot_go_out_stays_in_the_claim_and_goes_out_with_the_next_pod(
     play: Play, provider: Sink, name: str
 ) -> None:
