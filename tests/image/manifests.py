@@ -1,6 +1,6 @@
 """The project's own manifests as a node of the tests can run them.
 
-Changed are the names of the images, and the app. Podman knows no StatefulSets: of one its first Pod and that Pod's
+Changed are the names of the images, and the app; on OpenShift, what its admission adds. Podman knows no StatefulSets: of one its first Pod and that Pod's
 claims are taken, as the cluster would name them.
 """
 
@@ -19,6 +19,7 @@ PROGRAM = Path(__file__).parent / "podman/app.py"
 PAGE = sidecar.ROOT / "docs/kubernetes.md"
 PROVIDER, PORT = "smtp.example.com", 587
 USER, PASSWORD = "app@example.com", "in the Secret alone"
+_OF_THE_NAMESPACE = 1000680000
 _SECRET: Object = {
     "apiVersion": "v1",
     "kind": "Secret",
@@ -88,8 +89,9 @@ def of_a_file_with_a_claim(file: Path = sidecar.NATIVE) -> Manifest:
     return replace(found, others=(_SECRET, claim))
 
 
-def of_the_chart() -> Manifest:
-    workload = chart.only("StatefulSet", _VALUES)
+def of_the_chart(**values: object) -> Manifest:
+    given = _VALUES | values
+    workload = chart.only("StatefulSet", given)
     name = f"{workload['metadata']['name']}-0"
     spec = workload["spec"]["template"]["spec"]
     claims = workload["spec"]["volumeClaimTemplates"]
@@ -99,4 +101,17 @@ def of_the_chart() -> Manifest:
         spec["volumes"].append(
             {"name": template, "persistentVolumeClaim": {"claimName": f"{template}-{name}"}}
         )
-    return Manifest(name, spec, (_SECRET, chart.only("ConfigMap", _VALUES, "-settings"), *claims))
+    return Manifest(name, spec, (_SECRET, chart.only("ConfigMap", given, "-settings"), *claims))
+
+
+def on_openshift(found: Manifest) -> Manifest:
+    """With a user and a group from the namespace's range where it names none; such a user is in the group 0."""
+    context = found.spec["securityContext"]
+    assert not {"runAsUser", "fsGroup"} & context.keys()
+    context["fsGroup"] = _OF_THE_NAMESPACE
+    for each in containers(found.spec):
+        own = each.setdefault("securityContext", {})
+        assert "runAsUser" not in own, "refused: it is not of the namespace's range"
+        own["runAsUser"] = _OF_THE_NAMESPACE
+        own["runAsGroup"] = 0
+    return found
