@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,13 @@ def pytest_runtest_makereport(
 def _log(container: Container, since: float) -> str:
     # The engine takes whole seconds: a line of the test before may be among them.
     return container.logs(since=int(since)).decode(errors="replace")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """What is mounted into a container is for its users, too."""
+    tmp_path.chmod(0o755)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

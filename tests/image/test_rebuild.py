@@ -72,7 +72,7 @@ def checkout(tmp_path: Path) -> Path:
     """The same commit on the machine of somebody who has another umask, at another time."""
     copy = tmp_path / "checkout"
     copy.mkdir()
-    for name in ("Dockerfile", ".dockerignore", "rootfs", "entrypoint", "scripts"):
+    for name in ("Dockerfile", ".dockerignore", "rootfs", "entrypoint", "nonroot", "scripts"):
         _copy(PROJECT / name, copy / name)
     for path in copy.rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)

@@ -195,7 +195,6 @@ def hooks(tmp_path: Path) -> Callable[..., dict[str, dict[str, str]]]:
     """Puts scripts into /docker-entrypoint.d; returns the mount."""
 
     def put(**scripts: str) -> dict[str, dict[str, str]]:
-        tmp_path.chmod(0o755)
         for name, script in scripts.items():
             file = tmp_path / name.replace("_", "-")
             file.write_text(f"#!/bin/sh\n{script}\n")
