@@ -120,3 +120,13 @@ def test_the_pages_table_of_a_stop_has_the_numbers_of_the_files() -> None:
     grace = [pod(file)["terminationGracePeriodSeconds"] for file in (NATIVE, PLAIN, JOB)]
     assert last == f"| `terminationGracePeriodSeconds` | {' | '.join(map(str, grace))} |"
     assert pod(RESTRICTED)["terminationGracePeriodSeconds"] == grace[0]
+
+
+def test_the_page_names_each_file_and_the_lines_that_openshift_wants_left_out() -> None:
+    assert [file for file in FILES if f"(../deploy/kubernetes/{file.name})" not in PAGE] == []
+    text = RESTRICTED.read_text()
+    marked = [line for line in text.splitlines() if line.endswith(" not on OpenShift")]
+    assert len(marked) == 4
+    said = 'the four lines that end with "not on OpenShift"'
+    assert said in text
+    assert said in PAGE
