@@ -50,7 +50,9 @@ def restricted(spec: Object) -> list[str]:
     volumes = (
         f"Pod: volume {v['name']}" for v in spec.get("volumes", []) if not v.keys() - {"name"} <= _VOLUMES
     )
-    return [*volumes] + [
+    # Even if every container says another.
+    root = ["Pod: runAsUser"] if spec.get("securityContext", {}).get("runAsUser") == 0 else []
+    return [*volumes, *root] + [
         f"{container['name']}: {rule}"
         for container in containers(spec)
         for rule in _restricted(_context(spec, container))
