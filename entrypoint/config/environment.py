@@ -253,7 +253,12 @@ def _refuse_unknown_files(reading: _Reading) -> None:
             )
         return
     tables = [name.lower() for name, f in variables().items() if row(f).table and row(f).mounted]
-    for file in sorted(reading.directory.iterdir()):
+    try:
+        files = sorted(reading.directory.iterdir())
+    except OSError as error:
+        reading.refuse(str(reading.directory), None, f"must be a readable directory: {error.strerror}")
+        return
+    for file in files:
         # Kubernetes mounts are full of names that begin with two dots; editors and file systems leave others.
         passed = (*tables, _CERTIFICATES, "lost+found")
         if file.name.startswith(".") or file.name.endswith("~") or file.name in passed:

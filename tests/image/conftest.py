@@ -72,11 +72,19 @@ def _log(container: Container, since: float) -> str:
     return container.logs(since=int(since)).decode(errors="replace")
 
 
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Path:
-    """What is mounted into a container is for its users, too."""
-    tmp_path.chmod(0o755)
-    return tmp_path
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.TempPathFactory]:
+    """What is mounted into a container is for its users, too. tmp_path is made by this one."""
+    make = tmp_path_factory.mktemp
+
+    def mktemp(name: str, *, numbered: bool = True) -> Path:
+        made = make(name, numbered)
+        made.chmod(0o755)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tmp_path_factory, "mktemp", mktemp)
+        yield tmp_path_factory
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ What is wrong with such a file is said of it, and what was read is watched.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -239,3 +240,13 @@ class TestWhatIsWatched:
         with pytest.raises(IncompleteError) as error:
             read(config, RELAYHOST_PASSWORD_FILE="/none")
         assert set(error.value.settings.sources) == {str(config), "/none"}
+
+
+def test_a_directory_that_may_not_be_read_is_said_so(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is for a relay without root, if only root may read what was mounted."""
+
+    def iterdir(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert refused(config) == [f"{config}: must be a readable directory: Permission denied"]

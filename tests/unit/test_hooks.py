@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -85,3 +86,17 @@ def test_a_daemon_that_a_hook_leaves_behind_does_not_hold_up_the_start(
     assert '"message": "later"' in out
     # The process that passed it on; in the image supervisord does this.
     os.wait()
+
+
+def test_hooks_that_may_not_be_seen_end_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They might be what makes it safe. A relay without root meets this."""
+
+    def listdir(_: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert not hooks.run(str(tmp_path))
+    told = capfd.readouterr().out
+    assert f"error: {tmp_path} cannot be read (Permission denied): the relay does not start" in told
