@@ -6,6 +6,7 @@ import errno
 import grp
 import os
 import pwd
+import stat
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ _QUEUES = (
     "saved",
     "trace",
 )
+# Of these, the ones with messages in them, by which postsuper(1) marks.
+_HOLDING = ("active", "deferred", "hold", "incoming")
 _DIRECTORIES: dict[str, tuple[int, str, str]] = {
     **dict.fromkeys(_QUEUES, (448, "postfix", "root")),
     "maildrop": (0o1730, "postfix", "postdrop"),
@@ -83,7 +86,9 @@ def _writable(volume: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        mend = _chown(volume) if nonroot.uid() and error.errno == errno.EACCES else "mount it writable"
+        mend = "mount it writable"
+        if nonroot.uid() and error.errno == errno.EACCES:
+            mend = f"{_chown(volume)}, or a fsGroup in a Pod"
         raise VolumeError(
             f"{volume} cannot be written ({error.strerror}): mail would be lost; {mend}"
         ) from None
@@ -91,7 +96,7 @@ def _writable(volume: Path) -> None:
 
 def _chown(volume: Path) -> str:
     uid = nonroot.uid()
-    return f"give the volume to uid {uid} (as root: chown -R {uid} {volume}; in a Pod: fsGroup)"
+    return f"give the volume to uid {uid}: as root, chown -R {uid} {volume}"
 
 
 def _own(path: Path, mode: int, uid: int) -> None:
@@ -111,10 +116,27 @@ def _own(path: Path, mode: int, uid: int) -> None:
             ) from None
 
 
+def _unmark(directory: Path) -> list[str]:
+    """`chmod -R g=u`, which a volume for OpenShift often gets, is Postfix's mark of mail to send back at its next look.
+
+    postsuper(1) -e and -f give the group the right to execute, and no other.
+    """
+    count = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(parent, name)  # noqa: PTH118  # a Path for each of a million files costs seconds
+            mode = os.lstat(path).st_mode
+            if mode & stat.S_IRWXG == stat.S_IRWXG:
+                os.chmod(path, stat.S_IMODE(mode) & ~stat.S_IXGRP)  # noqa: PTH101
+                count += 1
+    mended = f"{count} files in {directory} had become executable for their group: Postfix would have returned them"
+    return [mended] if count else []
+
+
 def _directory(path: Path, mode: int, owner: str, group: str) -> list[str]:
     if me := nonroot.uid():
         _own(path, mode, me)
-        return []
+        return _unmark(path) if path.name in _HOLDING else []
     uid, gid = pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid
     try:
         path.mkdir(exist_ok=True)

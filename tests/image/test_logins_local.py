@@ -164,6 +164,7 @@ def test_no_password_is_in_a_log_or_in_a_file_that_others_can_read(relay: Relay)
             assert relay.exec("cat", f"{directory}/{name}", user="postfix").status != 0
 
 
+@pytest.mark.root
 def test_passwords_are_checked_by_a_program_with_a_user_of_its_own(relay: Relay) -> None:
     uid = int(relay.exec("id", "-u", "logins").output)
     assert inside.the(relay, "logins").uid == uid

@@ -211,6 +211,7 @@ sys.exit(done.returncode)
 """
 
 
+@pytest.mark.root
 def test_a_queue_of_20000_is_listed_and_changed_in_seconds_and_with_little_memory(
     start_relay: StartRelay, sink: Sink
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_program_that_exists_and_does_nothing_is_named(relay: Relay, program: 
     assert "ok spool" in answer
 
 
+@pytest.mark.root
 def test_a_spool_whose_owner_changed_is_named_and_well_again_by_itself(relay: Relay) -> None:
     """Ports and programs are as before; Postfix would take a mail and not know where to put it."""
     owner = relay.exec("stat", "-c", "%u", f"{SPOOL}/incoming").output.strip()
@@ -68,6 +69,7 @@ def mounting(start_shared_relay: StartRelay) -> Relay:
     return start_shared_relay(tmpfs={**HARDENED["tmpfs"], SPOOL: "size=64m", f"{SPOOL}/pid": ""}, **rights)
 
 
+@pytest.mark.root
 def test_a_spool_that_becomes_read_only_is_named_and_mail_goes_on_when_it_is_writable_again(
     mounting: Relay, sink: Sink
 ) -> None:

@@ -219,6 +219,7 @@ def volume(docker: Engine) -> Iterator[dict[str, dict[str, str]]]:
     docker.remove(made)
 
 
+@pytest.mark.root
 def test_a_certificate_of_its_own_is_trusted_by_its_ca_and_stays_the_same(
     volume: dict[str, dict[str, str]], start_relay: StartRelay, files: Files
 ) -> None:

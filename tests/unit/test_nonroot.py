@@ -129,3 +129,21 @@ def test_files_are_for_nobody_else(tmp_path: Path) -> None:
     install.write(tmp_path / "secret", given)
     assert (tmp_path / "secret").stat().st_gid == os.getegid()
     assert install.same(tmp_path / "secret", given)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o770, 0o760), (0o710, 0o710), (0o700, 0o700), (0o760, 0o760)]
+)
+def test_a_volumes_chmod_is_no_mark_of_mail_to_return_but_the_operators_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: int, after: int
+) -> None:
+    monkeypatch.setattr(nonroot, "uid", lambda: os.getuid() or UID)
+    for name in ("deferred/A", "active"):
+        (tmp_path / name).mkdir(parents=True)
+    (message := tmp_path / "deferred/A/ABC").touch()
+    message.chmod(before)
+    for directory in (tmp_path, tmp_path / "deferred", tmp_path / "deferred/A", message):
+        os.chown(directory, nonroot.uid(), -1)
+    told = spool.prepare(tmp_path, tmp_path / "data")
+    assert message.stat().st_mode & 0o777 == after
+    assert len(told) == (before != after)
