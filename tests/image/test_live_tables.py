@@ -190,7 +190,7 @@ def test_nonsense_in_any_table_keeps_all_that_was_there_and_is_told(
     told = f"/config/{table}:{line}: "
     until("it is told", lambda: told in live.readiness(), needs=[live.container], state=live.logs)
     assert live.readiness().startswith("200 ")
-    assert metric(live, "postern_config_refused") == 1
+    until("it is counted", lambda: metric(live, "postern_config_refused") == 1, needs=[live.container])
     assert f"error: {told}" in live.logs()
     assert PLAINTEXT not in live.logs() + live.readiness()
     assert in_force(live) == before
