@@ -31,7 +31,7 @@ def lacking(listeners: Iterable[Listener], proc: Path = _PROC) -> Iterator[str]:
         if low:
             yield (
                 f"uid {uid} may not open {', '.join(low)} (LISTEN): use ports above 1023, such as LISTEN=2525:relay, or set the "
-                "sysctl net.ipv4.ip_unprivileged_port_start=0 for the container"
+                "sysctl net.ipv4.ip_unprivileged_port_start=0 for the container; a capability has no effect for such a user"
             )
         return
     for name, (bit, reason) in _NEEDED.items():

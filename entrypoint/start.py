@@ -56,7 +56,7 @@ def configure(environ: Mapping[str, str]) -> int:
         shared = (logins.DIRECTORY, render.LOGINS_GROUP) if policy.logins_backend else None
         made = files(policy, log.write)
         install.close(CONFIGURATION.parent)
-        install.close(CONFIGURATION)
+        install.claim(CONFIGURATION)
         install.install(made, CONFIGURATION, compiling.compiled, install.LARGE, shared)
         install.note_reading(CONFIGURATION / render.WATCHED, began)
         faults = commands.configuration_faults(CONFIGURATION / "etc/postfix")
@@ -73,8 +73,14 @@ def configure(environ: Mapping[str, str]) -> int:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, PermissionError) and nonroot.uid() and str(error.filename).startswith("/run"):
-        return f"uid {nonroot.uid()} may not write to {error.filename}: let it (--tmpfs /run:mode=1777; in a Pod an emptyDir)"
+    if isinstance(error, OSError) and not _may_pass(error):
+        places = [str(place) for place in (error.filename, error.filename2) if place]
+        if any(place.startswith("/run") for place in places):
+            who = f" by uid {nonroot.uid()}" if nonroot.uid() else ""
+            return (
+                f"/run cannot be written{who} ({error.strerror}: {places[-1]}): mount a tmpfs there "
+                "(--tmpfs /run:mode=1777; in a Pod an emptyDir)"
+            )
     return str(error)
 
 

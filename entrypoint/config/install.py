@@ -64,8 +64,23 @@ def close(directory: Path) -> None:
 
     Raises OSError.
     """
-    if not nonroot.uid() and directory.exists() and directory.stat().st_mode & stat.S_IWOTH:
+    if not nonroot.uid() and directory.stat().st_mode & stat.S_IWOTH:
         directory.chmod(0o755)
+
+
+def claim(directory: Path) -> None:
+    """The same for one that is the relay's alone, and may be missing: what somebody else put there first goes.
+
+    Raises OSError.
+    """
+    if nonroot.uid() or not os.path.lexists(directory):
+        return
+    if directory.is_symlink() or not directory.is_dir():
+        directory.unlink()
+    elif directory.stat().st_uid != os.geteuid():
+        shutil.rmtree(directory)
+    else:
+        close(directory)
 
 
 def _empty(directory: Path) -> None:

@@ -16,7 +16,7 @@ from entrypoint import nonroot, postfix
 SPOOL = Path(postfix.SPOOL)
 DATA = Path("/var/lib/postern")
 
-# As postfix-files(5) has them: mode, owner, group. "." is the spool itself.
+# As postfix-files(5) has them: mode, owner, group.
 _QUEUES = (
     "active",
     "bounce",
@@ -37,8 +37,9 @@ _DIRECTORIES: dict[str, tuple[int, str, str]] = {
     "maildrop": (0o1730, "postfix", "postdrop"),
     "public": (0o2710, "postfix", "postdrop"),
     "pid": (0o755, "root", "root"),
-    ".": (0o755, "root", "root"),
 }
+# In the data volume: Postfix's own, large tables, certificates of the relay's making.
+_OF_DATA = ("postfix", "tables", "tls")
 
 
 class VolumeError(Exception):
@@ -53,10 +54,14 @@ def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
     said = []
     for volume in (spool, data):
         _writable(volume)
+        # Postfix's user must get through to its own, whoever owned a mounted directory; and nobody shall change what
+        # is looked at from here on.
+        if not nonroot.uid():
+            said += _directory(volume, 0o755, "root", "root")
+    for path in (*(spool / name for name in _DIRECTORIES), *(data / name for name in _OF_DATA)):
+        _no_link(path)
     for name, (mode, owner, group) in _DIRECTORIES.items():
         said += _directory(spool / name, mode, owner, group)
-    # Postfix's user must get through to its own, whoever owned a mounted directory.
-    said += _directory(data, 0o755, "root", "root")
     said += _directory(data / "postfix", 0o700, "postfix", "root")
     return said
 
@@ -73,7 +78,8 @@ def make_due(spool: Path = SPOOL, only: Container[str] | None = None) -> int:
             if only is not None and name not in only:
                 continue
             with suppress(FileNotFoundError):  # It is on its way already.
-                os.utime(os.path.join(parent, name))  # noqa: PTH118  # a Path for each of a million files costs seconds
+                path = os.path.join(parent, name)  # noqa: PTH118  # a Path for each of a million files costs seconds
+                os.utime(path, follow_symlinks=False)
                 count += 1
     return count
 
@@ -94,22 +100,29 @@ def _writable(volume: Path) -> None:
         ) from None
 
 
+def _no_link(path: Path) -> None:
+    """Whoever could write to a volume, as a relay without root can, must not lead root to another place."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise VolumeError(f"{path} must be a directory, and is a link or a file: remove it")
+
+
 def _chown(volume: Path) -> str:
     uid = nonroot.uid()
     return f"give the volume to uid {uid}: as root, chown -R {uid} {volume}"
 
 
 def _own(path: Path, mode: int, uid: int) -> None:
-    """Of the user who is all there is. The volumes themselves may be somebody else's who lets him write there."""
+    """Of the user who is all there is."""
     path.mkdir(exist_ok=True)
     owner = path.stat().st_uid
     if owner == uid:
         path.chmod(mode)
-    elif path not in (SPOOL, DATA):
+    else:
         try:
             # As the image has it, if it is empty: who may write in its parent may make it anew.
             path.rmdir()
-            path.mkdir(mode)
+            path.mkdir()
+            path.chmod(mode)
         except OSError as error:
             raise VolumeError(
                 f"{path} belongs to uid {owner} and cannot be made anew ({error.strerror}): {_chown(path.parent)}"

@@ -140,3 +140,38 @@ def test_the_verbs_and_programs_in_the_container_hand_in_and_change_mail(
 def test_what_is_everybodys_for_such_a_user_is_roots_alone_when_root_starts(relay: Relay) -> None:
     shown = relay.exec("stat", "-c", "%U %a", "/run", "/run/postern", SPOOL, DATA).lines
     assert shown == ["root 755"] * 4
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [(f"{DATA}/postfix", "/run"), (f"{SPOOL}/saved", "/usr/lib/postern"), (f"{DATA}/tls", "/run")],
+)
+def test_a_link_in_a_volume_does_not_lead_root_elsewhere(
+    docker: Engine, start_relay: StartRelay, mounts: Mounts, place: str, target: str
+) -> None:
+    """Whoever took over a relay without root could have made it, and waits for a start as root."""
+    plant = f"rm -rf {place}; ln -sT {target} {place}"
+    planted = docker.start(TOOLS, volumes=mounts, command=["sh", "-ec", plant])
+    assert planted.wait(timeout=60)["StatusCode"] == 0
+    docker.remove(planted)
+    relay = start_relay(volumes=mounts, wait=False, read_only=False)
+    assert relay.exit_code() == EX_CONFIG
+    assert f"error: {place} must be a directory, and is a link or a file: remove it" in relay.logs()
+
+
+def test_root_who_looks_into_such_a_relay_sees_its_queue_and_changes_it(start_relay: StartRelay) -> None:
+    """It is what an operator tries first, and "no message matches" would be a lie."""
+    relay = start_relay({"RELAYHOST": NOWHERE}, **NONROOT | {"cap_drop": [], "security_opt": []})
+    relay.send(to := someone())
+    relay.queued("1 message waiting")
+    held = relay.exec("postern", "queue", "hold", "--recipient", to, user="0")
+    assert held.status == 0, held.output
+    assert relay.exec("postern", "queue", "delete", "--all", "--yes", user="0").status == 0
+    assert relay.queued("^0 messages waiting")
+
+
+def test_root_without_capabilities_is_told_which_user_to_be(start_relay: StartRelay) -> None:
+    relay = start_relay(**NONROOT)
+    told = relay.exec("postern", "queue", user="0")
+    assert told.status == 1
+    assert told.output == "postern: this relay runs as uid 1000740000: docker exec --user 1000740000 ...\n"

@@ -84,4 +84,29 @@ def test_a_directory_in_which_all_may_write_becomes_roots_alone(tmp_path: Path, 
     tmp_path.chmod(mode)
     install.close(tmp_path)
     assert tmp_path.stat().st_mode & 0o777 == 0o755
-    install.close(tmp_path / "none")
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "missing"])
+def test_what_somebody_else_put_where_the_configuration_will_be_goes(tmp_path: Path, kind: str) -> None:
+    """Another container of a Pod may have had the emptyDir before."""
+    (target := tmp_path / "target").mkdir(mode=0o777)
+    (target / "theirs").touch()
+    place = tmp_path / "postern"
+    if kind == "link":
+        place.symlink_to(target)
+    elif kind == "file":
+        place.touch()
+    install.claim(place)
+    assert not os.path.lexists(place)
+    assert (target / "theirs").exists()
+
+
+def test_only_what_is_ours_already_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (made := tmp_path / "ours").mkdir()
+    made.chmod(0o777)
+    install.claim(made)
+    assert made.stat().st_mode & 0o777 == 0o755
+    somebody = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody)
+    install.claim(made)
+    assert not made.exists()
