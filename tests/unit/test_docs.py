@@ -180,3 +180,14 @@ def _fenced(found: re.Match[str]) -> str:
     assert "```" not in text
     language = _LANGUAGE.get(file.suffix, "")
     return f"<!-- file: {found['path']} -->\n```{language}\n{text}```\n<!-- end -->\n"
+
+
+def test_the_readme_says_of_both_modes_in_five_lines_what_they_give_and_take() -> None:
+    told = README.read_text().partition("**Without root.**")[2].partition("\n\n**")[0]
+    lines = [line for line in told.splitlines() if line.startswith("- ")]
+    assert len(lines) == 5
+    assert told.rstrip().endswith(lines[-1]), "each is one line"
+    assert lines[0].startswith("- *As root*, the default")
+    assert lines[1].startswith("- *Without*")
+    for lost in ("mail", "keys", "passwords", "authors do not support"):
+        assert any(lost in line for line in lines[1:3])
