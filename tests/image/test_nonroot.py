@@ -175,3 +175,14 @@ def test_root_without_capabilities_is_told_which_user_to_be(start_relay: StartRe
     told = relay.exec("postern", "queue", user="0")
     assert told.status == 1
     assert told.output == "postern: this relay runs as uid 1000740000: docker exec --user 1000740000 ...\n"
+
+
+@pytest.mark.parametrize("tmpfs", [{}, {"/run": "mode=1777", "/run/postern": "mode=755,uid=0"}])
+def test_where_run_cannot_be_written_the_start_says_what_to_mount(
+    start_relay: StartRelay, tmpfs: dict[str, str]
+) -> None:
+    relay = start_relay(wait=False, **NONROOT | {"tmpfs": tmpfs})
+    assert relay.exit_code() == EX_CONFIG
+    assert re.search(
+        r"error: /run cannot be written by uid 1000740000 .*: mount a tmpfs there \(--tmpfs", relay.logs()
+    )
