@@ -540,8 +540,8 @@ class Settings:
     upstream_check: str = _row(
         "Operation",
         simple.one_of("warn", "fail", "off"),
-        "What `/readyz` says while an upstream cannot be reached: `warn` (mail is taken, and waits), `fail` (503), or `off`: "
-        "it is not asked.",
+        "What `/readyz` says while an upstream cannot be reached, or refuses the login or TLS: `warn` (mail is taken, and "
+        "waits), `fail` (503), or `off`: nothing, and it is not asked.",
         default="warn",
     )
     drain_timeout: str = _row(

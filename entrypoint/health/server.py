@@ -91,7 +91,7 @@ def measure(
     # Where no mail is taken, each listener would be one more way to say the same, and its refusal a line of the log.
     if all(check.ok for check in found if check.name in NO_MAIL):
         found += at_once(listeners)
-    return found + upstream.look(float(told.get("upstream_failed_at", 0)))
+    return found + upstream.look(float(told.get("upstream_failed_at", 0)), told.get("upstream_refused", ""))
 
 
 def measures(

@@ -1,4 +1,5 @@
-"""Whether an upstream would take mail at all: asked once, and then only while deliveries find no way.
+"""Whether an upstream would take mail at all: asked once, and then only while deliveries find no way. What only mail meets, a
+login that is refused or TLS that is not what it must be, the keeper says (keeper/refusals.py).
 
 The asking is a program of its own (health/greeting.py), never more than one; who asks for readiness never waits for it,
 but for a moment the first time.
@@ -40,8 +41,8 @@ class UpstreamCheck:
         self._check: Check | None = None
         self._consequence = ""  # as the log has it
 
-    def look(self, failed_at: float) -> list[Check]:
-        """Nothing where there is nothing to ask, or nothing known yet; `failed_at` is keeper/deliveries.py's."""
+    def look(self, failed_at: float, refused: str = "") -> list[Check]:
+        """Nothing where there is nothing to ask; `failed_at` and `refused` are keeper/deliveries.py's."""
         if self._policy == "off" or not self._any():
             return []
         with self._lock:
@@ -49,7 +50,11 @@ class UpstreamCheck:
                 self._begin()
             if self._answer >= 0:
                 self._read(_FIRST if self._check is None else 0.0)
-            return [self._check or Check("upstream", "not asked yet", warning=self._policy == "warn")]
+            asked = self._check or Check("upstream", "not asked yet", warning=self._policy == "warn")
+        if not refused:
+            return [asked]
+        met = Check("upstream", f"{refused}: {_WAITS}", warning=self._policy != "fail")
+        return [asked, met] if asked.detail else [met]
 
     def _any(self) -> bool:
         try:

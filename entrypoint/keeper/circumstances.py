@@ -14,7 +14,12 @@ class Circumstances:
     def answer(self, _: str) -> str:
         """A JSON object, flat and without escapes (runtime.flat): SpoolWatch.look's, and those of Deliveries."""
         mail = self.deliveries
-        found = {**self._spool.look(), "upstream_failed_at": mail.failed_at, "taken_at": mail.taken_at}
+        found = {
+            **self._spool.look(),
+            "upstream_failed_at": mail.failed_at,
+            "upstream_refused": mail.refusals.told(),
+            "taken_at": mail.taken_at,
+        }
         pairs = (
             f'"{name}": {value if isinstance(value, int) else _quoted(value)}'
             for name, value in found.items()

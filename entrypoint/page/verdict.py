@@ -105,7 +105,7 @@ def _verdicts(facts: Facts, hour: Hour | None, found: list[Note]) -> Iterator[Ve
         text = _sentence(f"what fails: {', '.join(failed)}", wait, delivered)
         yield Verdict(BAD, "The relay is not ready", text)
     if any(note.name == "upstream" for note in found):
-        yield Verdict(WARNING, "An upstream does not answer", told)
+        yield Verdict(WARNING, "An upstream takes no mail", told)
     if found:
         yield Verdict(WARNING, "Mail goes out, with a warning", told)
     if hour.recent["deferred"] and queue.messages:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from docker.models.networks import Network
 
-from tests.image import engine, inside
+from tests.image import engine, inside, tls
 from tests.image.conftest import StartRelay
 from tests.image.relay import CAPABILITIES, HARDENED, Relay, someone
 from tests.image.sink import Sink
 from tests.image.stations import NameServer
 from tests.image.test_health import readiness
+from tests.image.tls import Certificates
 from tests.image.waiting import until
 
 SPOOL = "/var/spool/postfix"
@@ -196,3 +198,58 @@ def test_an_upstream_that_goes_away_is_found_by_the_mail_that_finds_no_way(
     assert "warning upstream: [sink]:25 connection closed without a reply: mail waits in the queue" in answer
     sink.restore()
     until("the upstream is well", lambda: "ok upstream" in relay.readiness(), deadline=60)
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    (tmp_path / "password").write_text("old")
+    return tmp_path / "password"
+
+
+@pytest.fixture
+def strict(start_relay: StartRelay, sink: Sink, certificates: Certificates, password: Path) -> Relay:
+    """With a login at its upstream, to be called unready where that does not work."""
+    sink.behave(require_auth=True, password="new")
+    return start_relay(
+        {
+            "RELAYHOST_USERNAME": "me",
+            "RELAYHOST_PASSWORD_FILE": "/secret/password",
+            "RELAYHOST_CA_FILE": tls.CA,
+            "UPSTREAM_CHECK": "fail",
+            "MINIMAL_BACKOFF_TIME": "1s",
+            "MAXIMAL_BACKOFF_TIME": "1s",
+            "QUEUE_RUN_DELAY": "1s",
+        },
+        volumes={str(password.parent): {"bind": "/secret", "mode": "ro"}, **certificates.mount},
+    )
+
+
+def test_an_upstream_that_greets_and_refuses_us_is_named_until_mail_gets_through(
+    strict: Relay, sink: Sink, password: Path
+) -> None:
+    """All mail would wait behind a relay that calls itself ready: a password that was changed is how most relays end."""
+    readiness(strict, "^200 (?s:.*)ok upstream")
+    strict.send(first := someone())
+    login = (
+        r"failed upstream: \[sink\]:25 SASL authentication failed; server sink\S+ said: 535 .*: mail waits"
+    )
+    readiness(strict, f"^503 (?s:.*){login}")
+    # The password is mended here: nobody has to wait for the queue's next try.
+    (new := password.with_name("new")).write_text("new")
+    new.rename(password)
+    readiness(strict, "^200 (?s:.*)ok upstream")
+    assert sink.mail(first)
+    # What is mended there is found by the mail that waits.
+    sink.behave(starttls=False)
+    strict.send(second := someone())
+    offered = r"failed upstream: \[sink\]:25 TLS is required but was not offered by host sink\S+: mail waits"
+    readiness(strict, f"^503 (?s:.*){offered}")
+    sink.behave(starttls=True)
+    assert sink.mail(second)
+    readiness(strict, "^200 (?s:.*)ok upstream")
+    # Where none waits any more, nobody would find out that it is mended.
+    sink.behave(password="newer")
+    strict.send(third := someone())
+    readiness(strict, "^503 ")
+    assert strict.exec("postern", "queue", "delete", "--yes", "--recipient", third).status == 0
+    readiness(strict, "^200 (?s:.*)ok upstream")

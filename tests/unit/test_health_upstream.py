@@ -322,6 +322,24 @@ def until(check: UpstreamCheck, begin: str, failed_at: float) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize(("policy", "begin"), [("warn", "warning"), ("fail", "failed")])
+def test_an_upstream_that_greets_and_refuses_the_login_takes_no_mail_either(
+    program: Program, policy: str, begin: str
+) -> None:
+    check = program.check(policy)
+    shown = f"{begin} upstream: [a]:25 SASL authentication failed: mail waits in the queue"
+    assert [str(c) for c in check.look(0, "[a]:25 SASL authentication failed")] == [shown]
+    assert [str(c) for c in check.look(0)] == ["ok upstream"]
+
+
+def test_one_way_out_that_refuses_us_does_not_hide_another_that_is_not_there(program: Program) -> None:
+    program.say("0\t[a]:25\t\n1\t[b]:25\tgone\n")
+    assert [str(c) for c in program.check("fail").look(0, "[a]:25 no")] == [
+        "failed upstream: [b]:25 gone: mail waits in the queue",
+        "failed upstream: [a]:25 no: mail waits in the queue",
+    ]
+
+
 def test_nobody_waits_for_one_that_hangs_and_there_is_one_program_at_a_time(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +359,7 @@ def test_nobody_waits_for_one_that_hangs_and_there_is_one_program_at_a_time(
 
 
 def test_nothing_is_asked_where_there_is_no_upstream_or_nobody_wants_to_know(program: Program) -> None:
-    assert program.check("off").look(0) == []
+    assert program.check("off").look(0, "[a]:25 no") == []
     program.ways.write_text("")
     assert program.check().look(0) == []
     program.ways.unlink()

@@ -238,7 +238,7 @@ VERDICTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "the upstream is away and nobody sends": (
         changed(counts=data.counts(0), minutes=rows(0, 0), checks=[("warning", "upstream", "timed out")]),
-        "! An upstream does not answer",
+        "! An upstream takes no mail",
     ),
     "the upstream is away": (
         changed(minutes=rows(0, 3), checks=[("warning", "upstream", "timed out")]),
