@@ -40,6 +40,8 @@ _DAY = 86400
 # Milliseconds. Lines of several programs can come a little out of order, and time stands still for them. A clock that
 # was set back further is followed: otherwise hours of the log would have one and the same time.
 _DISORDER = 5000
+# Seconds that are looked through first.
+_JUST = 5
 # Milliseconds after the end of its second within which a line is on its way from who stamped it. Several processes write
 # the log, and each gives such a line the clock's time: times then stand in the log as the lines do.
 _ON_ITS_WAY = 500
@@ -50,8 +52,6 @@ class Json:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._second = -1  # that of the last line's clock, and as log.py writes it
-        self._stamp = ""
         self._last = 0  # the last time given, in milliseconds
         # As the clock said it last, in milliseconds, of a line with this stamp, and how that is written.
         self._now = -1
@@ -80,13 +80,11 @@ class Json:
 
     def _look(self, stamp: str, now: int) -> str:
         second = now // 1000
-        if second != self._second:
-            self._second, self._stamp = second, time.strftime("%b %d %H:%M:%S", time.localtime(second))
-        told = now if stamp in (self._stamp, "") else _late(_moment(stamp, second), now)
+        told = now if stamp in (_stamp(second), "") else _late(_moment(stamp, second), now)
         if not 0 < self._last - told <= _DISORDER:
             self._last = told
         second, milliseconds = divmod(self._last, 1000)
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{milliseconds:03d}Z"
+        return f"{_universal(second)}.{milliseconds:03d}Z"
 
 
 def _late(second: int, now: int) -> int:
@@ -95,8 +93,23 @@ def _late(second: int, now: int) -> int:
 
 
 @lru_cache(16)
+def _stamp(second: int) -> str:
+    """As log.py and postlogd(8) write it."""
+    return time.strftime("%b %d %H:%M:%S", time.localtime(second))
+
+
+@lru_cache(16)
+def _universal(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+@lru_cache(16)
 def _moment(stamp: str, now: int) -> int:
     """The second that a stamp without year and zone means: of all that it could, the nearest to `now`."""
+    # Under load some line of each second is late, and mktime() takes as long as ten lines do.
+    for second in range(now - 1, now - _JUST, -1):
+        if _stamp(second) == stamp:
+            return second
     try:
         told = (_MONTHS.index(stamp[:3]) + 1, int(stamp[4:6]), *map(int, stamp[7:].split(":")))
         year = time.localtime(now).tm_year
