@@ -35,8 +35,8 @@ def zone(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
     monkeypatch.setenv("TZ", name)
     time.tzset()
     # A process that logs has one zone.
-    forms._stamp.cache_clear()  # noqa: SLF001
-    forms._moment.cache_clear()  # noqa: SLF001
+    forms._stamp.cache_clear()
+    forms._moment.cache_clear()
     yield
     monkeypatch.undo()
     time.tzset()
