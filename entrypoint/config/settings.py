@@ -20,7 +20,7 @@ from .tables.access import ClientCertificate, Login, SenderLogin
 from .tables.lines import Source
 from .tables.routing import Alias, Recipients, RelayDomain, Route
 from .tables.upstreams import Upstream
-from .values import TLS_LEVELS, Address, Certificates, Listener, Network, Relayhost, SqlServer
+from .values import SQL_TLS_LEVELS, TLS_LEVELS, Address, Certificates, Listener, Network, Relayhost, SqlServer
 
 SECTIONS = ("Identity", "Upstream", "Listeners", "TLS", "Access", "Logins", "Inbound", "Limits", "Operation")
 
@@ -314,20 +314,29 @@ class Settings:
     sasl_sql_ca_file: Certificates | None = _row(
         "Logins",
         simple.certificates,
-        "The CA certificates (PEM) of the database server, which must then speak TLS.",
-        shown_default="TLS where offered, unverified",
+        "The CA certificates (PEM) of the database server.",
+        shown_default="the public CAs",
+    )
+    sasl_sql_tls_level: str | None = _row(
+        "Logins",
+        simple.one_of(*SQL_TLS_LEVELS),
+        "`verify`: TLS with a certificate for the host in `SASL_SQL_URL`. `may`: TLS where offered, unverified. **Lowers "
+        "security**: whoever answers as the database says who may log in. Neither sends `SASL_SQL_PASSWORD` in clear.",
+        shown_default="`verify`; for `localhost` without a CA file `may`",
     )
     sasl_dovecot_path: str | None = _row(
         "Logins",
         logins.dovecot_path,
-        "Logins are checked by an existing Dovecot: `inet:host:port` or `unix:/path` of its auth service.",
+        "Logins are checked by an existing Dovecot: `inet:host:port` or `unix:/path` of its auth service. That protocol knows no "
+        "TLS: `inet:` to another host **lowers security**, as it is told every client's password in clear.",
         shown_default="no Dovecot",
     )
     sender_logins: tuple[SenderLogin, ...] = _table(
         "Logins",
         access.sender_logins,
         "What each login may send as, each line `login address @domain ...`, or `*` for anything. A login that is an "
-        "address may always send as itself. A login without a line may send as nothing else.",
+        "address may also send as itself if it has a line, or is in `SMTPD_SASL_USERS` or `USERS`. A login without a line "
+        "may send as nothing else.",
         shown_default="any login may send as anybody",
     )
     allow_null_sender: bool = _row(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from . import passthrough
-from .policy import Policy, certificates, routes
+from .policy import Policy, certificates, logins, routes, upstreams
 from .policy.doors import SUBMISSION
 from .policy.trust import public
 from .policy.upstreams import Way
+from .tables.upstreams import Upstream
 
 TLS = {
     "none": "without TLS",
@@ -32,11 +33,8 @@ def summary(policy: Policy) -> list[str]:
         lines.append(f"may send with a login: {_logins(policy)}{only}")
     if domains := [domain.name for domain in policy.settings.relay_domains]:
         lines.append(f"everybody may send to: {_some(domains)}; {_recipients(policy)}")
-    lines.append(f"sends {_to(policy)} {TLS[policy.tls_level]} ({policy.tls_level})")
-    lines += [
-        f"sends mail of {_some(list(way.senders))} to {way.nexthop}{_as(way)} {TLS[level]} ({level})"
-        for way, level in ((way, policy.way_levels[way.service]) for way in policy.ways)
-    ]
+    lines.append(f"sends {_to(policy)}")
+    lines += [f"sends mail of {_some(list(way.senders))} {_hops(way, policy)}" for way in policy.ways]
     if policy.room and policy.processes != "-":
         lines.append(
             f"has {policy.room.limit} MB of memory, by the container's limit: at most {policy.processes} at once of the "
@@ -61,12 +59,15 @@ _BACKENDS = {
 
 
 def _logins(policy: Policy) -> str:
-    who = [_BACKENDS[policy.logins_backend]] if policy.logins_backend else []
-    listed = policy.settings.client_certificates
     owned = policy.settings.sender_logins or policy.settings.sasl_sql_senders_query
-    return " and ".join([*who, *(["clients with a listed certificate"] if listed else [])]) + (
-        ", each as its own addresses" if owned else ", as anybody"
-    )
+    who = []
+    if policy.logins_backend:
+        who.append(_BACKENDS[policy.logins_backend] + (", each as its own addresses" if owned else ""))
+    if policy.settings.client_certificates:
+        # A certificate owns no address.
+        but = ", as anybody whose address is no login's" if owned else ""
+        who.append(f"clients with a listed certificate{but}")
+    return ", and ".join(who) if owned else f"{' and '.join(who)}, as anybody"
 
 
 def _recipients(policy: Policy) -> str:
@@ -75,8 +76,15 @@ def _recipients(policy: Policy) -> str:
     return f"{found}, asked of the server inside" if policy.settings.verify_recipients else found
 
 
-def _as(way: Way) -> str:
-    return f" as {way.upstreams[0].username}" if way.upstreams[0].username else ""
+def _hops(way: Way, policy: Policy) -> str:
+    """Each upstream in its turn, with what is its own: Postfix gives each its login at its TLS level."""
+    return ", else ".join(f"to {_hop(u, upstreams.level(u, policy.settings))}" for u in way.upstreams)
+
+
+def _hop(upstream: Upstream, level: str) -> str:
+    login = f" as {upstream.username}" if upstream.username else ""
+    how = " whose MX is looked up," if upstream.relayhost.mx else ""
+    return f"{upstream.relayhost}{login}{how} {TLS[level]} ({level})"
 
 
 def _some(names: list[str], separator: str = " ") -> str:
@@ -86,11 +94,9 @@ def _some(names: list[str], separator: str = " ") -> str:
 
 def _to(policy: Policy) -> str:
     if policy.relayhost is None:
-        return "directly to each recipient's mail server,"
-    how = "whose MX is looked up," if policy.relayhost.mx else ""
-    others = "".join(f", else to {u.relayhost}" for u in policy.way.upstreams[1:])
+        return f"directly to each recipient's mail server, {TLS[policy.tls_level]} ({policy.tls_level})"
     else_ = "everything else" if policy.ways or policy.settings.relay_domains else "everything"
-    return " ".join(filter(None, [f"{else_} to {policy.relayhost}{_as(policy.way)}{others}", how]))
+    return f"{else_} {_hops(policy.way, policy)}"
 
 
 def warnings(policy: Policy) -> list[str]:
@@ -126,8 +132,8 @@ def warnings(policy: Policy) -> list[str]:
         )
     if settings.allow_null_sender:
         found.append("ALLOW_NULL_SENDER=yes: logins may send mail that names no sender")
-    if policy.credentials and policy.tls_level == "encrypt":
-        found.append("RELAYHOST_TLS_LEVEL=encrypt: whoever answers as the upstream gets the password")
+    found.extend(upstreams.unverified(settings))
+    found.extend(logins.warnings(settings))
     found.extend(
         f"POSTFIX_{name}={value} replaces the relay's own choice"
         for name, value in settings.parameters.items()

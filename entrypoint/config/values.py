@@ -11,6 +11,7 @@ Address = IPv4Address | IPv6Address
 PROXY_PROTOCOL = "haproxy"
 TLS_LEVELS = ("none", "may", "encrypt", "verify", "secure", "dane")
 """Towards upstreams, the weakest first (postconf(5), smtp_tls_security_level)."""
+SQL_TLS_LEVELS = ("may", "verify")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class SqlServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.kind}://{self.user}@{host}:{self.port}/{self.database}"
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is in the same container or Pod, so that no network lies between."""
+        return loopback(self.host)
+
 
 @dataclass(frozen=True)
 class Certificates:
@@ -79,6 +85,12 @@ class Certificates:
 
     path: str
     pem: str
+
+
+def loopback(host: str) -> bool:
+    """Whether a name or an address is that of this container or Pod."""
+    literal = ip_literal(host)
+    return literal.is_loopback if literal else host.lower().rstrip(".") == "localhost"
 
 
 def ip_literal(value: str) -> Address | None:

@@ -24,6 +24,8 @@ from tests.image.waiting import until
 
 NAME = "servers"
 """Under which they are reached, and which their certificate is for."""
+HOST = "host"
+"""The machine that the tests run on, as the backends see it."""
 ELSEWHERE = "elsewhere"
 """The same servers under a name that the certificate is not for."""
 JOHN, MARY = "john@example.com", "mary@example.com"
@@ -35,6 +37,8 @@ SERVICE_PASSWORD = "of the service"
 _INSIDE = "/backends"
 CA, OTHER_CA = f"{_INSIDE}/ca.pem", f"{_INSIDE}/other-ca.pem"
 PAM_SERVICE = "mail"
+PUBLIC_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""Where the image has them; in some relays the servers' CA stands for all of them."""
 BROKEN_PAM_SERVICE = "broken"
 """Names a module that is not there."""
 SHARED = "/shared"
@@ -87,6 +91,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "password": SERVICE_PASSWORD,
             "password_query": None,
             "senders_query": None,
+            "verified": True,
             "ca_file": CA,
         }
         for kind, port in (("postgresql", 5432), ("mysql", 3306))
@@ -146,6 +151,11 @@ class Servers:
             },
             self._shared.name: {"bind": SHARED, "mode": "ro"},
         }
+
+    @property
+    def mounts_with_public_ca(self) -> dict[str, dict[str, str]]:
+        """The same, and the servers' CA is one of the public ones."""
+        return {**self.mounts, str(self._directory / "ca.pem"): {"bind": PUBLIC_CAS, "mode": "ro"}}
 
     @property
     def pam_users(self) -> Path:
@@ -212,7 +222,12 @@ class Asked:
 
     def __init__(self, docker: Engine, network: Network, servers: Servers) -> None:
         self._container = docker.start(
-            engine.RELAY, network, entrypoint=["sleep", "infinity"], volumes=servers.mounts, init=True
+            engine.RELAY,
+            network,
+            entrypoint=["sleep", "infinity"],
+            volumes=servers.mounts_with_public_ca,
+            extra_hosts={HOST: "host-gateway"},
+            init=True,
         )
 
     def check(self, backend: str, login: str = JOHN, password: str = PASSWORD, **options: Any) -> str:

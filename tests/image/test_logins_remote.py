@@ -15,6 +15,7 @@ from tests.image import backends
 from tests.image.backends import ELSEWHERE, JOHN, MARY, MARYS_PASSWORD, OTHER_CA, PASSWORD, Asked, Servers
 from tests.image.conftest import StartRelay
 from tests.image.engine import Engine
+from tests.image.impostor import Impostor
 from tests.image.relay import Environment, Relay, letter, someone
 from tests.image.sink import Sink
 from tests.image.waiting import until
@@ -278,8 +279,12 @@ class TestWhatEachIsTold:
             ("ldap", {"url": f"ldaps://{backends.NAME}"}),
             ("ldap", {"url": f"ldapi://{backends.SHARED.replace('/', '%2F')}%2Fldapi"}),
             ("imap", {"port": 143}),
+            ("ldap", {"ca_file": None}),
+            ("imap", {"ca_file": None}),
             ("postgresql", {"ca_file": None}),
             ("mysql", {"ca_file": None}),
+            ("postgresql", {"ca_file": None, "verified": False}),
+            ("mysql", {"ca_file": None, "verified": False}),
             ("postgresql", {"password_query": "SELECT password FROM users WHERE login = '%u' AND 5 % 2 = 1"}),
             ("mysql", {"password_query": "SELECT password FROM users WHERE login='%u' AND 5 % 2 = 1"}),
         ],
@@ -287,8 +292,12 @@ class TestWhatEachIsTold:
             "ldaps",
             "ldapi",
             "imap_starttls",
-            "postgresql_no_ca",
-            "mysql_no_ca",
+            "ldap_public_ca",
+            "imap_public_ca",
+            "postgresql_public_ca",
+            "mysql_public_ca",
+            "postgresql_unverified",
+            "mysql_unverified",
             "postgresql_query",
             "mysql_query",
         ],
@@ -323,9 +332,10 @@ class TestWhatEachIsTold:
         assert wrong_ca.startswith("UnavailableError ")
         assert "its certificate cannot be trusted" in wrong_ca
         assert "_CA_FILE" in wrong_ca
-        wrong_name = asked.check(backend, **options(ELSEWHERE))
-        assert wrong_name.startswith("UnavailableError ")
-        assert "match" in wrong_name
+        for ca_file in (backends.CA, None):
+            wrong_name = asked.check(backend, **options(ELSEWHERE), ca_file=ca_file)
+            assert wrong_name.startswith("UnavailableError ")
+            assert "match" in wrong_name
 
     @pytest.mark.parametrize(
         ("options", "setting"),
@@ -420,8 +430,24 @@ class TestWhatEachIsTold:
         self, asked: Asked, servers: Servers, database: str
     ) -> None:
         with servers.without_tls(backends.PROGRAMS[database]):
-            assert "SSL" in asked.check(database) or "TLS" in asked.check(database)
-            assert asked.check(database, ca_file=None) == "None"
+            for ca_file in (backends.CA, None):
+                answer = asked.check(database, ca_file=ca_file)
+                assert answer.startswith("UnavailableError ")
+                assert "SSL" in answer or "TLS" in answer
+            assert asked.check(database, ca_file=None, verified=False) == "None"
+
+    @pytest.mark.parametrize("asks_by", ["mysql_clear_password", "dialog", "postgresql"])
+    def test_whoever_answers_as_a_database_is_not_told_the_password_in_clear(
+        self, asked: Asked, asks_by: str
+    ) -> None:
+        """Where nobody is verified, he need only ask for it."""
+        kind = "postgresql" if asks_by == "postgresql" else "mysql"
+        with Impostor(asks_by) as impostor:
+            url = f"{kind}://relay@{backends.HOST}:{impostor.port}/mail"
+            answer = asked.check(kind, url=url, ca_file=None, verified=False)
+        assert answer.startswith("UnavailableError ")
+        assert b"relay" in impostor.heard
+        assert backends.SERVICE_PASSWORD.encode() not in impostor.heard
 
     def test_an_account_that_pam_has_locked_is_refused(self, asked: Asked) -> None:
         assert asked.check("pam", MARY, MARYS_PASSWORD) == "RefusedError "

@@ -338,7 +338,7 @@ class TestQueries:
     @pytest.mark.parametrize("host", ["db.example.com", "192.0.2.1", "2001:db8::1"])
     def test_a_url_is_taken_apart(self, host: str) -> None:
         shown = f"[{host}]" if ":" in host else host
-        server = Server(f"postgresql://relay@{shown}:5433/mail", None, None)
+        server = Server(f"postgresql://relay@{shown}:5433/mail", None, None, verified=True)
         assert (server.kind, server.user, server.host) == ("postgresql", "relay", host)
         assert (server.port, server.database, server.password) == (5433, "mail", "")
 

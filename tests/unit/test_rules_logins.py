@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.rule_cases import HASH, USERS, Case, holds, refused
@@ -10,6 +12,7 @@ SASLDB = {"SMTPD_SASL_USERS": "ann:one"}
 LDAP = {"SASL_LDAP_URL": "ldaps://ldap.example.com", "SASL_LDAP_SEARCH_BASE": "dc=example,dc=com"}
 SQL = {"SASL_SQL_URL": "postgresql://postern@db.example.com/mail"}
 DOVECOT = {"SASL_DOVECOT_PATH": "inet:dovecot:12345"}
+CA = str(Path(__file__).parent / "golden/ca.pem")
 CERTIFICATES = {"CLIENT_CERTIFICATES": f"{'AB' * 32} printer"}
 ONE_PLACE = "must not be set together with"
 SCRAM = "SASL_MECHANISMS: must come with SMTPD_SASL_USERS or SASL_DOVECOT_PATH"
@@ -75,6 +78,28 @@ CASES = {
         LDAP | {"SASL_LDAP_BIND_PASSWORD": "hunter2"},
         ["SASL_LDAP_BIND_DN: must come with SASL_LDAP_BIND_PASSWORD, and it with this"],
         LDAP,
+    ),
+    "a_ca_that_verifies_nothing": Case(
+        SQL | {"SASL_SQL_CA_FILE": CA, "SASL_SQL_TLS_LEVEL": "may"},
+        [f"SASL_SQL_CA_FILE={CA}: has no effect with SASL_SQL_TLS_LEVEL=may"],
+        SQL | {"SASL_SQL_CA_FILE": CA, "SASL_SQL_TLS_LEVEL": "verify"},
+    ),
+    "passwords_in_the_log": Case(
+        USERS | {"POSTFIX_debug_peer_list": "10.0.0.5"},
+        ["POSTFIX_debug_peer_list=10.0.0.5: must not be set while clients log in: their passwords would end"],
+        CERTIFICATES | {"POSTFIX_debug_peer_list": "10.0.0.5"},
+    ),
+    "passwords_in_the_log_of_others": Case(
+        LDAP | {"POSTFIX_debug_peer_list": "10.0.0.5"},
+        ["POSTFIX_debug_peer_list=10.0.0.5: must not be set while clients log in"],
+        LDAP | {"POSTFIX_debug_peer_level": "3"},
+    ),
+    "a_service_that_logs_passwords": Case(
+        USERS
+        | {"POSTFIXMASTER_2525__inet": "2525 inet n - n - - smtpd -v"}
+        | {"POSTFIXMASTER_2526__inet": "2526 inet n - n - - smtpd -o debug_peer_list=10.0.0.5"},
+        [f"POSTFIXMASTER_{port}__inet='{port} inet n - n - - smtpd -" for port in (2525, 2526)],
+        USERS | {"POSTFIXMASTER_2525__inet": "2525 inet n - n - - smtpd -o syslog_name=-v"},
     ),
     "senders_in_two_places": Case(
         SQL | {"SASL_SQL_SENDERS_QUERY": "SELECT 1", "SENDER_LOGINS": "ann @example.com"},

@@ -43,6 +43,16 @@ def _open_doors(entry: str) -> Iterator[str]:
             yield from restrictions.check(name, value, {})
 
 
+def program(entry: str) -> str:
+    """Of Postfix, that the line starts; "" if it is not whole."""
+    return next(iter(entry.split()[7:]), "")
+
+
+def verbose(entry: str) -> bool:
+    """Whether the program writes to the log what it says and hears, passwords among it."""
+    return any(re.fullmatch("-v+", word) for word in entry.split()[8:])
+
+
 def preceded(entry: str, name: str, restriction: str) -> str:
     """The line with a restriction before all others, wherever it sets the list of that name."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from entrypoint.config.policy.doors import backends
 from entrypoint.config.secret import Secret
 from entrypoint.config.settings import Settings
+from entrypoint.config.values import loopback
 
 CA = "ca.pem"
 DIRECTORY = "logins"
@@ -30,6 +31,24 @@ def configuration(settings: Settings, hostname: str, root: str) -> Mapping[str, 
         "failures": settings.auth_failure_limit,
         name: {**_DETAILS[name](settings, f"{root}/{DIRECTORY}"), **ca},
     }
+
+
+def sql_tls_level(settings: Settings) -> str:
+    """How the database is asked: it says who may log in, so that it must be the right one."""
+    if settings.sasl_sql_tls_level:
+        return settings.sasl_sql_tls_level
+    here = settings.sasl_sql_url and settings.sasl_sql_url.is_here
+    return "may" if here and not settings.sasl_sql_ca_file else "verify"
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What of this trusts a network, for the log of the start."""
+    if settings.sasl_sql_url and not settings.sasl_sql_url.is_here and sql_tls_level(settings) == "may":
+        yield "SASL_SQL_TLS_LEVEL=may: whoever answers as the database says who may log in"
+    path = settings.sasl_dovecot_path or ""
+    kind, _, place = path.partition(":")
+    if kind == "inet" and not loopback(place.rpartition(":")[0].strip("[]")):
+        yield f"SASL_DOVECOT_PATH={path}: every client's password goes there in clear, and whoever answers gets it"
 
 
 def password_lines(settings: Settings) -> Secret:
@@ -74,6 +93,7 @@ def _sql(settings: Settings, _: str) -> Mapping[str, Any]:
         "password": settings.sasl_sql_password,
         "password_query": settings.sasl_sql_password_query,
         "senders_query": settings.sasl_sql_senders_query,
+        "verified": sql_tls_level(settings) == "verify",
         "ca_file": None,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from entrypoint.config.secret import Secret
@@ -11,6 +12,8 @@ from entrypoint.config.tables.upstreams import EVERYBODY, Upstream
 from entrypoint.config.values import Relayhost
 
 TLS_FROM_FIRST_BYTE = 465
+VERIFIED = ("verify", "secure")
+"""The TLS levels at which the server is known to be the right one."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,15 @@ def exceptions(settings: Settings) -> dict[str, str]:
     usual = tls_level(settings)
     each = {str(u.relayhost).lower(): level(u, settings) for u in everybodys(settings).upstreams}
     return {nexthop: one for nexthop, one in each.items() if one != usual}
+
+
+def unverified(settings: Settings) -> Iterator[str]:
+    """The upstreams that are given a password by whoever they are, each with where that was said."""
+    for upstream in (u for way in all_ways(settings) for u in way.upstreams):
+        if upstream.username and level(upstream, settings) not in VERIFIED:
+            own = upstream in settings.upstreams and upstream.tls_level
+            place = f"{upstream.where}: tls" if own else "RELAYHOST_TLS_LEVEL"
+            yield f"{place}={level(upstream, settings)}: whoever answers as {upstream.relayhost} gets the password"
 
 
 def names(settings: Settings) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from entrypoint.config import passthrough
 from entrypoint.config.host import Host
+from entrypoint.config.passthrough import services
 from entrypoint.config.policy.doors import BACKENDS, backends
 from entrypoint.config.policy.routes import ANYTHING
 from entrypoint.config.problem import Problem
@@ -41,6 +43,7 @@ _COMPANIONS = {
         "SASL_SQL_PASSWORD_QUERY",
         "SASL_SQL_SENDERS_QUERY",
         "SASL_SQL_CA_FILE",
+        "SASL_SQL_TLS_LEVEL",
     ),
 }
 
@@ -64,6 +67,26 @@ def _ldap_is_whole(settings: Settings, _: Host) -> Iterator[Problem]:
             settings.sasl_ldap_bind_dn,
             "must come with SASL_LDAP_BIND_PASSWORD, and it with this",
         )
+
+
+@rule("SASL_SQL_CA_FILE", "SASL_SQL_TLS_LEVEL")
+def _ca_file_is_used(settings: Settings, _: Host) -> Iterator[Problem]:
+    if settings.sasl_sql_ca_file and settings.sasl_sql_tls_level == "may":
+        reason = "has no effect with SASL_SQL_TLS_LEVEL=may; use verify"
+        yield Problem("SASL_SQL_CA_FILE", settings.sasl_sql_ca_file.path, reason)
+
+
+@rule(*BACKENDS)
+def _no_password_is_logged(settings: Settings, _: Host) -> Iterator[Problem]:
+    if not backends(settings):
+        return
+    reason = "must not be set while clients log in: their passwords would end in the log"
+    if peers := settings.parameters.get("debug_peer_list"):
+        yield Problem(passthrough.variable("debug_peer_list"), peers, reason)
+    for service, entry in settings.services.items():
+        told = services.verbose(entry) or any(n == "debug_peer_list" for n, _ in services.options(entry))
+        if services.program(entry) == "smtpd" and told:
+            yield Problem(passthrough.variable(service), entry, reason)
 
 
 @rule("SENDER_LOGINS", "SASL_SQL_SENDERS_QUERY", *BACKENDS)

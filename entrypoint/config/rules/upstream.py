@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from entrypoint.config import passthrough
@@ -10,14 +9,13 @@ from entrypoint.config.host import Host
 from entrypoint.config.passthrough import services
 from entrypoint.config.policy import upstreams
 from entrypoint.config.policy.doors import opened
-from entrypoint.config.policy.upstreams import TLS_FROM_FIRST_BYTE, tls_level
+from entrypoint.config.policy.upstreams import TLS_FROM_FIRST_BYTE, VERIFIED, tls_level
 from entrypoint.config.problem import Problem
 from entrypoint.config.rules.registry import rule
 from entrypoint.config.settings import Settings
 from entrypoint.config.values import Relayhost
 
-_VERIFIED = ("verify", "secure")
-_VERIFIED_OR_ENCRYPTED = ("encrypt", *_VERIFIED)
+_VERIFIED_OR_ENCRYPTED = ("encrypt", *VERIFIED)
 
 
 @rule("RELAYHOST_USERNAME", "RELAYHOST_PASSWORD")
@@ -68,13 +66,12 @@ def _nothing_gives_the_password_away(settings: Settings, _: Host) -> Iterator[Pr
     for name in sorted(_WEAKENING & set(settings.parameters)):
         yield Problem(passthrough.variable(name), settings.parameters[name], reason)
     for service, entry in settings.services.items():
-        program, *arguments = entry.split()[7:] or [""]
         weakened = [
             n
             for n, _ in services.options(entry)
             if n in _WEAKENING or n.startswith(("smtp_tls", "smtp_sasl"))
         ]
-        if program in ("smtp", "lmtp") and (weakened or any(re.match("-v+$", word) for word in arguments)):
+        if services.program(entry) in ("smtp", "lmtp") and (weakened or services.verbose(entry)):
             yield Problem(passthrough.variable(service), entry, reason)
 
 
@@ -82,7 +79,7 @@ def _nothing_gives_the_password_away(settings: Settings, _: Host) -> Iterator[Pr
 def _verification_has_a_name(settings: Settings, _: Host) -> Iterator[Problem]:
     if settings.relayhost_username or upstreams.everybodys(settings).upstreams:
         return
-    if tls_level(settings) in _VERIFIED:
+    if tls_level(settings) in VERIFIED:
         setting = "RELAYHOST_TLS_LEVEL" if settings.relayhost_tls_level else "RELAYHOST_CA_FILE"
         reason = "must come with RELAYHOST: few of the world's mail servers could be verified, and mail to others waits"
         yield Problem(setting, None, reason)
@@ -110,7 +107,7 @@ def _an_address_is_verified_as_one(settings: Settings, _: Host) -> Iterator[Prob
 @rule("RELAYHOST_CA_FILE", "RELAYHOST_TLS_LEVEL", "UPSTREAMS")
 def _ca_file_is_used(settings: Settings, _: Host) -> Iterator[Problem]:
     levels = {upstreams.level(upstream, settings) for upstream in settings.upstreams}
-    if settings.relayhost_ca_file and not {tls_level(settings), *levels} & set(_VERIFIED):
+    if settings.relayhost_ca_file and not {tls_level(settings), *levels} & set(VERIFIED):
         given = "these levels in UPSTREAMS" if levels else f"RELAYHOST_TLS_LEVEL={tls_level(settings)}"
         reason = f"has no effect with {given}; use verify or secure"
         yield Problem("RELAYHOST_CA_FILE", settings.relayhost_ca_file.path, reason)

@@ -33,7 +33,7 @@ class Backend:
     concurrency = 4
 
     def __init__(self, options: Options) -> None:
-        server = Server(options["url"], options["password"], options["ca_file"])
+        server = Server(options["url"], options["password"], options["ca_file"], verified=options["verified"])
         self._database = Database(server, self.concurrency)
         self._password_query: str = options["password_query"] or DEFAULT_PASSWORD_QUERY
         self._senders_query: str | None = options["senders_query"]

@@ -26,7 +26,7 @@ _KEPT = 60.0
 class Server:
     """Where the database is and who we are there, as SASL_SQL_URL says: kind://user@host:port/database."""
 
-    def __init__(self, url: str, password: str | None, ca_file: str | None) -> None:
+    def __init__(self, url: str, password: str | None, ca_file: str | None, *, verified: bool) -> None:
         self.kind, _, rest = url.partition("://")
         self.user, _, rest = rest.partition("@")
         address, _, self.database = rest.partition("/")
@@ -35,6 +35,8 @@ class Server:
         self.port = int(port)
         self.password = password or ""
         self.ca_file = ca_file
+        self.verified = verified
+        """Else TLS is used where it is offered, and by whom does not matter."""
 
     def __str__(self) -> str:
         return f"{self.kind} server {self.host}:{self.port}"

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
 # RuntimeError is what PyMySQL raises where it would need a library that is not installed.
 ERRORS = (pymysql.MySQLError, OSError, RuntimeError)
-_CA_SETTING = "SASL_SQL_CA_FILE"
+_CA_SETTING, _LEVEL_SETTING = "SASL_SQL_CA_FILE", "SASL_SQL_TLS_LEVEL"
+# Plugins that prove to know the password without sending it; what they would send encrypted, they cannot here, for want of
+# a library.
+_SECRETIVE = (b"mysql_native_password", b"caching_sha2_password", b"sha256_password", b"client_ed25519")
 # The value has characters that the column's character set has not: nobody has it.
 _NO_SUCH_VALUE = (ER.CANT_AGGREGATE_2COLLATIONS, ER.CANT_AGGREGATE_3COLLATIONS, ER.CANT_AGGREGATE_NCOLLATIONS)
 _CONNECT = 3.0
 
 
 class _Connection(Connection):  # type: ignore[misc]  # it has no types
-    """Like PyMySQL's, but what must be TLS is, and each step has what is left of the whole's time."""
+    """Like PyMySQL's, but what must be TLS is, no password goes in clear, and each step has what is left of the time."""
 
     def __init__(self, server: Server, deadline: remote.Deadline) -> None:
-        self._must_be_tls = bool(server.ca_file)
+        self._must_be_tls = server.verified
         super().__init__(
             host=server.host,
             port=server.port,
@@ -40,7 +43,7 @@ class _Connection(Connection):  # type: ignore[misc]  # it has no types
             database=server.database,
             charset="utf8mb4",
             autocommit=True,
-            ssl=_context(server.ca_file),
+            ssl=_context(server),
             connect_timeout=deadline.left(_CONNECT),
             read_timeout=deadline.left(),
             write_timeout=deadline.left(),
@@ -53,8 +56,17 @@ class _Connection(Connection):  # type: ignore[misc]  # it has no types
     def _request_authentication(self) -> None:
         # Without a word, PyMySQL would go on in clear.
         if self._must_be_tls and not self.server_capabilities & CLIENT.SSL:
-            raise pymysql.OperationalError(0, f"offers no TLS, which {_CA_SETTING} demands")
+            raise pymysql.OperationalError(0, f"offers no TLS, and {_LEVEL_SETTING} is verify")
         super()._request_authentication()
+
+    def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        # The server chooses, and whoever answers in its place would choose to be told the password.
+        if not self._secure and plugin_name not in _SECRETIVE:
+            name = plugin_name.decode(errors="replace")
+            raise pymysql.OperationalError(
+                0, f"wants the password in clear ({name}), and without TLS it is not sent"
+            )
+        return super()._process_auth(plugin_name, auth_packet)
 
 
 def connect(server: Server, deadline: remote.Deadline) -> Any:
@@ -98,9 +110,9 @@ def is_of_the_value(error: Exception) -> bool:
     return isinstance(error, pymysql.DataError) or (bool(error.args) and error.args[0] in _NO_SUCH_VALUE)
 
 
-def _context(ca_file: str | None) -> ssl.SSLContext:
-    context = remote.tls_context(ca_file)
-    if not ca_file:
+def _context(server: Server) -> ssl.SSLContext:
+    context = remote.tls_context(server.ca_file)
+    if not server.verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

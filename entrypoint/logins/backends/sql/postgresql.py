@@ -36,8 +36,7 @@ def connect(server: Server, deadline: remote.Deadline) -> Any:
         user=server.user,
         password=server.password,
         dbname=server.database,
-        sslmode="verify-full" if server.ca_file else "prefer",
-        sslrootcert=server.ca_file or "",
+        **_tls(server),
         ssl_min_protocol_version="TLSv1.2",
         gssencmode="disable",
         client_encoding="UTF8",
@@ -83,6 +82,13 @@ def is_denial(error: Exception) -> bool:
 def is_of_the_value(error: Exception) -> bool:
     """Whether it is the value's fault, which the column's type or encoding does not have: nobody can have it."""
     return isinstance(error, psycopg2.DataError)
+
+
+def _tls(server: Server) -> dict[str, str]:
+    if server.verified:
+        return {"sslmode": "verify-full", "sslrootcert": server.ca_file or "system"}
+    # The server chooses how a password is proved, and whoever answers in its place would choose to be told it.
+    return {"sslmode": "prefer", "sslrootcert": "", "require_auth": "!password"}
 
 
 def _wait(connection: Any) -> None:
