@@ -44,7 +44,7 @@ class Inside:
     def look(self) -> tuple[list[Check], dict[str, str]]:
         """The checks, and what the keeper said, of which there is nothing if it said nothing."""
         try:
-            told = runtime.flat(asking.ask("circumstances", _PATIENCE, self._keeper))
+            text = asking.ask("circumstances", _PATIENCE, self._keeper)
         except TimeoutError:
             silent = (
                 "the keeper does not answer: perhaps nobody reads the container's output; mail stalls soon"
@@ -55,6 +55,10 @@ class Inside:
                 f"the keeper cannot be asked ({error.strerror}): what is wrong with the spool is not seen"
             )
             return [Check("log", reason, warning=True)], {}
+        if not text:
+            reason = "the keeper has no answer, see the log: what is wrong with the spool is not seen"
+            return [Check("log", reason, warning=True)], {}
+        told = runtime.flat(text)
         self._taken_at = float(told.get("taken_at", 0))
         stopped = self._stopped()
         log = f"{_LOGGER} is stopped by a signal: mail stalls soon" if _LOGGER in stopped else ""

@@ -14,6 +14,8 @@ import socket
 import struct
 import time
 
+from entrypoint import log
+
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which costs 0.6 MB
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +35,8 @@ _LARGEST = 1024 * 1024
 # Seconds for the question to come, which a client sends together with its connection; and how many are waited for.
 _PATIENCE = 1.0
 _MOST = 64
+# Seconds between two lines of the log about mistakes.
+_QUIET = 60.0
 # What a health program that somebody has taken over shall not do as often as he likes.
 _OF_ROOT = frozenset({"reload"})
 
@@ -54,6 +58,7 @@ class Answers:
         self._listener.listen(_BACKLOG)
         # Those that have not asked yet, in the order in which they came: who it is, and since when (time.monotonic).
         self._silent: dict[int, tuple[socket.socket, int, float]] = {}
+        self._quiet_until = float("-inf")
         self._events = select.epoll()
         self._events.register(self._listener, select.EPOLLIN)
 
@@ -134,11 +139,22 @@ class Answers:
         elif word in _OF_ROOT and uid not in self._root:
             text = "only root may ask this\n"
         else:
-            text = answer(argument)
+            text = self._made(answer, argument)
         if text is not None:
             _send(connection, text)
         elif len(waiting := self._waiting.setdefault(word, [])) < _BACKLOG:
             waiting.append(connection.dup())
+
+    def _made(self, answer: Answer, argument: str) -> str | None:
+        """Its text; none if it fails, as Postfix, which ends with the keeper, must not stop for a number on a page."""
+        try:
+            return answer(argument)
+        except Exception as error:  # noqa: BLE001
+            if time.monotonic() >= self._quiet_until:
+                self._quiet_until = time.monotonic() + _QUIET
+                told = f"error: a mistake in Postern: {type(error).__name__}: {error}; told once a minute"
+                log.write(told, "postern/keeper")
+            return ""
 
 
 def _send(connection: socket.socket, text: str) -> None:

@@ -8,11 +8,15 @@ import os
 import socket
 
 from entrypoint import log
+from entrypoint.maillog import lines as maillog
 
 # pathlib would add 0.9 MB.
 # ruff: noqa: PTH101, PTH108
 
 _LARGEST = 16384
+# Before the name of who says that a mail arrived, was delivered, ...: Postfix says so through postlogd(8) alone, and anybody
+# may write here. It is logged, and nobody's fact.
+_HEARSAY = "syslog/"
 
 
 def listen(path: str) -> socket.socket:
@@ -56,4 +60,5 @@ def line(message: bytes, when: float | None = None) -> bytes:
             text = rest
     if text[3:4] == text[6:7] == text[15:16] == " " and text[9:10] == text[12:13] == ":":
         text = text[16:]
-    return log.form(text, when)
+    made = log.form(text, when)
+    return log.form(f"{_HEARSAY}{text}", when) if maillog.parse(made.decode()).kind else made

@@ -158,3 +158,32 @@ def test_a_client_that_went_away_before_the_end_sent_nothing(own_relay: Relay, s
     summary(own_relay, f"to=<{to}>")
     assert len(summaries(own_relay)) == 1
     assert [each["recipients"][0]["to"] for each in ask(own_relay, "stories")] == [to]
+
+
+_FORGED = """
+import os, socket
+os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as device:
+    device.connect("/dev/log")
+    for text in (
+        "smtp[9]: 4jWyDY0YgDz5nFW: to=<a@example.org>, relay=x[192.0.2.1]:25, delay=1.2.3, delays=0/0/1/0, dsn=2.0.0, "
+        "status=sent (250 forged)",
+        "qmgr[9]: 4jWyDY0YgDz5nFW: removed",
+    ):
+        device.send(f"<22>Nov 20 11:44:00 postfix/{text}".encode())
+"""
+
+
+@pytest.mark.root
+def test_what_a_program_that_is_not_postfix_says_is_logged_and_changes_no_story_and_no_number(
+    own_relay: Relay, sink: Sink
+) -> None:
+    """Whoever breaks into one program of the relay may write to its syslog, and could say that mail was delivered."""
+    assert own_relay.exec("python3", "-c", _FORGED).status == 0
+    own_relay.logged(r" syslog/postfix/smtp\[9\]: 4jWyDY0YgDz5nFW: to=<a@example\.org>.*delay=1\.2\.3")
+    own_relay.logged(r" syslog/postfix/qmgr\[9\]: 4jWyDY0YgDz5nFW: removed")
+    assert ask(own_relay, "stories") == []
+    own_relay.send(to := someone())
+    assert sink.mail(to)
+    assert "sent after" in summary(own_relay, f"to=<{to}>")
+    assert ask(own_relay, "counts")["smtp"]["sent"] == 1

@@ -147,6 +147,15 @@ def test_a_keeper_that_could_not_open_its_socket_is_a_warning(tmp_path: Path) ->
     assert (check.warning, said) == (True, {})
 
 
+def test_a_keeper_that_has_no_answer_is_a_warning_and_no_spool_that_is_well(
+    tmp_path: Path, keeper: Keeper
+) -> None:
+    keeper.answer("")
+    [check], said = Inside(str(tmp_path / "none"), keeper.path, str(tmp_path)).look()
+    assert (check.warning, said) == (True, {})
+    assert "the keeper has no answer, see the log" in str(check)
+
+
 @pytest.mark.parametrize(("ago", "busy"), [(1, True), (60, False), (None, False)])
 def test_who_has_just_taken_mail_is_busy(ago: int | None, busy: bool, tmp_path: Path, keeper: Keeper) -> None:
     keeper.answer(f'{{"taken_at": {0 if ago is None else int(time.monotonic()) - ago}}}\n')

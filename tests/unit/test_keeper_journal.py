@@ -131,6 +131,25 @@ def test_a_question_gets_its_answer_and_another_the_list_of_those_there_are(
     assert ask(path, "secrets\n") == "no such question: there are story counts\n"
 
 
+def test_an_answer_that_fails_is_none_and_said_once_a_minute(
+    path: Path, answering: Open, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Postfix ends with the keeper: what is wrong with a page must not be the mail's end."""
+
+    def wrong(_: str) -> str:
+        return str(float("1.2.3"))
+
+    serve(answering({"stories": wrong, "counts": lambda _: "1"}), 3)
+    assert ask(path, "stories\n") == ""
+    assert ask(path, "stories\n") == ""
+    assert ask(path, "counts\n") == "1"
+    [told] = capfd.readouterr().out.splitlines()
+    assert "postern/keeper[" in told
+    assert told.endswith(
+        "error: a mistake in Postern: ValueError: could not convert string to float: '1.2.3'; told once a minute"
+    )
+
+
 def test_nobody_else_is_told_anything(path: Path, answering: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program of Postfix's that a stranger has taken over runs as another user."""
     served = answering({"counts": lambda _: "1"})
