@@ -1,16 +1,20 @@
-"""A secret is known to the upstream and to root in the container, and stands in nothing that others read."""
+"""A secret is known to the upstream and to the relay's own user, and stands in nothing that others read.
+
+That user is root, or with --nonroot the number that the container was given.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import trustme
 
-from tests.image import inside, tls
+from tests.image import engine, inside, tls
 from tests.image.conftest import StartRelay
-from tests.image.relay import HOSTNAME, Relay, letter, someone
+from tests.image.engine import Engine
+from tests.image.relay import HARDENED, HOSTNAME, Relay, letter, someone
 from tests.image.sink import Sink
 from tests.image.tls import Certificates
 
@@ -36,7 +40,6 @@ def relay_with_login(start_relay: StartRelay, certificates: Certificates, sink: 
     return relay
 
 
-@pytest.mark.root
 def test_a_secret_stands_in_nothing_that_others_read(relay_with_login: Relay) -> None:
     relay = relay_with_login
     assert PASSWORD not in relay.logs()
@@ -52,7 +55,8 @@ def test_a_secret_stands_in_nothing_that_others_read(relay_with_login: Relay) ->
     )
     holders = {file for file in files.lines if file != "/run/.pattern"}
     assert holders == {"/run/postern/etc/postfix/sasl_passwd.lmdb"}
-    assert relay.exec("stat", "-c", "%a %U", *holders).output == "600 root\n"
+    own = relay.exec("id", "-u").output
+    assert relay.exec("stat", "-c", "%a %u", *holders).output == f"600 {own}"
 
     arguments = relay.exec("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'").output
     assert "master" in arguments
@@ -83,8 +87,13 @@ def key() -> tls.Pieces:
 
 
 @pytest.fixture(scope="module")
+def secrets(key: tls.Pieces) -> dict[str, str]:
+    return SECRETS | {"key": key.key.splitlines()[1]}
+
+
+@pytest.fixture(scope="module")
 def relay_with_secrets(
-    start_shared_relay: StartRelay, tmp_path_factory: pytest.TempPathFactory, key: tls.Pieces
+    docker: Engine, start_shared_relay: StartRelay, tmp_path_factory: pytest.TempPathFactory, key: tls.Pieces
 ) -> Relay:
     """Every kind of secret, each file of the user's with a mode of 0600, and mail that waits."""
     directory = tmp_path_factory.mktemp("secrets")
@@ -102,6 +111,8 @@ def relay_with_secrets(
         "LOG_ADDRESSES_SALT_FILE": _file(directory, "salt"),
         "HEALTH_PAGE_PASSWORD_FILE": _file(directory, "page"),
     }
+    if user := HARDENED.get("user"):
+        _give(docker, directory, user)
     relay = start_shared_relay(env, volumes={str(directory): {"bind": "/secrets", "mode": "ro"}})
     message = letter(to := someone())
     message.replace_header("Subject", SECRETS["subject"])
@@ -119,50 +130,68 @@ def _file(directory: Path, name: str, text: str = "") -> str:
     return f"/secrets/{name}"
 
 
-def _holders(relay: Relay, secret: str, user: str) -> set[str]:
-    """The files, and what the system says of processes, in which a user finds a text."""
+def _give(docker: Engine, directory: Path, user: str) -> None:
+    """To the only one who can read it: whose number is not root's is not let in by its mode alone."""
+    given = docker.start(
+        engine.TOOLS,
+        command=["chown", "-R", user, "/secrets"],
+        volumes={str(directory): {"bind": "/secrets", "mode": "rw"}},
+        network_mode="none",
+    )
+    assert given.wait(timeout=60)["StatusCode"] == 0
+    docker.remove(given)
+
+
+def _holders(relay: Relay, secrets: Iterable[str], user: str = "") -> dict[str, set[str]]:
+    """The files, and what the system says of processes, in which a user finds each: the relay's own, or another."""
     # Or it would find its own command line.
-    pattern = re.escape(secret[0]).join("[]") + secret[1:]
+    patterns = " ".join(f"-e '[{secret[0]}]{secret[1:]}'" for secret in secrets)
     places = "/ --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev"
-    script = f"grep -rlse '{pattern}' {places}; grep -lse '{pattern}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline; true"
-    return set(relay.exec("sh", "-c", script, user=user, env={"RELAYHOST_PASSWORD": ""}).lines)
+    script = f"grep -aosr {patterns} {places}; grep -aosH {patterns} /proc/[0-9]*/environ /proc/[0-9]*/cmdline; true"
+    told = relay.exec("sh", "-c", script, user=user, env={"RELAYHOST_PASSWORD": ""}).lines
+    found = [line.rpartition(":") for line in told]
+    return {secret: {file for file, _, text in found if text == secret} for secret in secrets}
+
+
+def test_another_user_in_the_container_can_read_no_secret_and_no_mail(
+    relay_with_secrets: Relay, secrets: dict[str, str]
+) -> None:
+    """Such as the HTTP server's: who takes it over shall have gained the numbers that it shows anyway."""
+    nowhere: dict[str, set[str]] = {secret: set() for secret in secrets.values()}
+    assert _holders(relay_with_secrets, secrets.values(), "postern") == nowhere
+    # The same search by the relay's own user finds it where it must be: in what it was given, or in the queue.
+    found = _holders(relay_with_secrets, secrets.values())
+    assert [name for name, secret in secrets.items() if not found[secret]] == []
 
 
 @pytest.mark.root
-def test_the_user_of_the_http_server_can_read_no_secret_and_no_mail(
-    relay_with_secrets: Relay, key: tls.Pieces
-) -> None:
-    """It listens to a network: who takes it over shall have gained the numbers that it shows anyway."""
+def test_the_http_server_has_the_rights_of_such_a_user(relay_with_secrets: Relay) -> None:
+    """It listens to a network. What is tried as this user above is what the program itself could do."""
     relay = relay_with_secrets
-    # What is tried as this user is what the program itself could do.
     rights = "/^(Uid|Gid|Groups|CapEff|CapPrm|CapAmb)/"
     own = relay.exec("awk", f"{rights} {{ $1 = $1; print }}", "/proc/self/status", user="postern").output
     health = inside.the(relay, "health").pid
     assert relay.exec("awk", f"{rights} {{ $1 = $1; print }}", f"/proc/{health}/status").output == own
     assert "CapPrm: 0000000000000000" in own
-    for name, secret in (*SECRETS.items(), ("key", key.key.splitlines()[1])):
-        assert _holders(relay, secret, "postern") == set(), name
-        # The same search by root finds it where it must be: in what the user gave, or in the queue.
-        assert _holders(relay, secret, "root"), name
 
 
-@pytest.mark.root
 def test_what_the_relay_makes_of_a_secret_belongs_to_root_or_whom_it_is_for(
-    relay_with_secrets: Relay, key: tls.Pieces
+    relay_with_secrets: Relay, secrets: dict[str, str]
 ) -> None:
-    made = set()
-    for secret in (*SECRETS.values(), key.key.splitlines()[1]):
-        holders = _holders(relay_with_secrets, secret, "root")
-        made |= {file for file in holders if not file.startswith(("/secrets/", "/proc/"))}
-    shown = relay_with_secrets.exec("stat", "-c", "%a %U %G %n", *made).lines
+    """Without root to the one user that there is."""
+    given = HARDENED.get("user")
+    root, postfix, logins = [given] * 3 if given else ("0:0", "100:101", "0:104")
+    holders = set[str]().union(*_holders(relay_with_secrets, secrets.values()).values())
+    made = {file for file in holders if not file.startswith(("/secrets/", "/proc/"))}
+    shown = relay_with_secrets.exec("stat", "-c", "%a %u:%g %n", *made).lines
     modes = {line.rsplit("/", 1)[1]: line.rpartition(" ")[0] for line in shown}
     mail = [Path(file).name for file in made if file.startswith("/var/spool/postfix/deferred/")]
     assert len(mail) == 2
-    assert modes == dict.fromkeys(mail, "700 postfix postfix") | {
-        "log_salt": "600 root root",
-        "page_password": "600 root root",
-        "sasl_passwd.lmdb": "600 root root",
-        "sasldb2": "640 root logins",
-        "tls.pem": "600 root root",
-        "upstream1_passwd.lmdb": "600 root root",
+    assert modes == dict.fromkeys(mail, f"700 {postfix}") | {
+        "log_salt": f"600 {root}",
+        "page_password": f"600 {root}",
+        "sasl_passwd.lmdb": f"600 {root}",
+        "sasldb2": f"640 {logins}",
+        "tls.pem": f"600 {root}",
+        "upstream1_passwd.lmdb": f"600 {root}",
     }
