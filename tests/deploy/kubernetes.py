@@ -6,15 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import kubernetes_validate  # type: ignore[import-untyped]
+from kubernetes_validate import utils
 from kubernetes_validate.utils import all_versions, major_minor  # type: ignore[import-untyped]
 from ruamel.yaml import YAML
 
 Object = dict[str, Any]
 CHECKOV = Path(sys.executable).with_name("checkov")
+
+# It reads a version's schemas anew for each object, which is most of the time that it takes.
+utils.schema_contents = cache(utils.schema_contents)
 
 KNOWN = tuple(dict.fromkeys(map(major_minor, all_versions())))  # each is there twice, once strict
 """All that kubernetes-validate has schemas of."""

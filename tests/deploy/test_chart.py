@@ -57,13 +57,8 @@ def test_helm_lint_is_content(example: Path) -> None:
 
 
 @_ids
-def test_the_oldest_and_the_newest_kubernetes_know_every_field(example: Path) -> None:
+def test_every_kubernetes_knows_every_field(example: Path) -> None:
     objects = chart.objects(chart.values(example))
-    assert mistakes(objects, (VERSIONS[0], VERSIONS[-1]), without_schema=OF_OTHERS) == []
-
-
-def test_every_kubernetes_between_knows_every_field() -> None:
-    objects = chart.objects(chart.values("full"))
     assert mistakes(objects, VERSIONS, without_schema=OF_OTHERS) == []
 
 
