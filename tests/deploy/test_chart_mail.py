@@ -123,6 +123,36 @@ def test_without_a_recipient_it_says_what_to_set(start: Start) -> None:
     assert "test.recipient" in ran.stderr
 
 
+@pytest.mark.parametrize("profile", ["submission", "submissions"])
+def test_without_a_login_it_and_the_notes_say_what_to_set(start: Start, profile: str) -> None:
+    door = {"name": "door", "port": 587, "profile": profile}
+    given: Object = {"listeners": [door], "test": {"recipient": "you@example.com"}}
+    sink = start()
+    ran = send(given, sink)
+    assert ran.returncode == 1
+    assert "test.existingSecret" in ran.stderr
+    assert sink.store.messages() == []
+    assert asked(given) == "(first: helm upgrade with test.existingSecret=SECRET-WITH-A-LOGIN)"
+    given["test"] |= {"existingSecret": "mail-login"}
+    assert asked(given) == ""
+
+
+def test_where_all_listeners_want_the_proxy_protocol_there_is_no_test_and_the_notes_name_none() -> None:
+    door: Object = {"name": "door", "port": 587, "profile": "submission"}
+    given: Object = {"listeners": [door | {"proxyProtocol": True}]}
+    assert "Pod" not in {each["kind"] for each in chart.objects(given)}
+    assert "helm -n mail test" not in chart.texts(given)["NOTES.txt"]
+    given["listeners"] += [door | {"name": "other", "port": 588}]
+    assert {each["value"] for each in pod(given)["containers"][0]["env"]} >= {"mail-postern-other.mail.svc"}
+    assert asked(given)
+
+
+def asked(given: Object) -> str:
+    """What the notes say beside the command, as it would fail without."""
+    [beside] = re.findall(r"^  helm -n mail test mail(.*)$", chart.texts(given)["NOTES.txt"], re.MULTILINE)
+    return str(beside).strip()
+
+
 def test_the_pod_sends_to_the_service_of_the_listener() -> None:
     given = chart.values("full")
     env = {each["name"]: each["value"] for each in pod(given)["containers"][0]["env"]}
@@ -130,12 +160,6 @@ def test_the_pod_sends_to_the_service_of_the_listener() -> None:
     assert env["SERVER"] == f"{service['metadata']['name']}.mail.svc"
     assert int(env["SERVER_PORT"]) == service["spec"]["ports"][0]["port"]
     assert env["LOGIN"] == pod(given)["containers"][0]["volumeMounts"][0]["mountPath"]
-
-
-def test_the_network_lets_the_tests_pod_in() -> None:
-    """It is in the relay's own namespace, from which all may send."""
-    [door, *_] = chart.only("NetworkPolicy")["spec"]["ingress"]
-    assert {"podSelector": {}} in door["from"]
 
 
 @pytest.mark.parametrize("example", chart.EXAMPLES, ids=lambda example: example.stem)

@@ -16,6 +16,9 @@ from tests.deploy.kubernetes import Object
 
 each_example = pytest.mark.parametrize("example", chart.EXAMPLES, ids=lambda example: example.stem)
 
+MAIL = 2
+"""Which rule is about upstreams: two before it are about DNS."""
+
 
 @pytest.fixture
 def policy(example: Path, tmp_path: Path) -> Policy:
@@ -43,15 +46,24 @@ def test_the_network_lets_out_what_the_settings_need_and_nothing_else(example: P
     if not given.get("networkPolicy", {}).get("enabled", True):
         assert not [each for each in chart.objects(given) if each["kind"] == "NetworkPolicy"]
         return
-    dns, mail, *_ = chart.only("NetworkPolicy", given)["spec"]["egress"]
-    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    dns, openshifts, mail, *_ = chart.only("NetworkPolicy", given)["spec"]["egress"]
+    assert _asked(dns) == {(53, "UDP"), (53, "TCP")}
     assert dns["to"]
+    # Where a Service leads to is what counts there.
+    assert _asked(openshifts) == {(5353, "UDP"), (5353, "TCP")}
+    assert openshifts["to"] == [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}
+    ]
     assert {port["protocol"] for port in mail["ports"]} == {"TCP"}
     needed = _needed(policy) | set(given.get("networkPolicy", {}).get("upstreamPorts", []))
     if policy.settings.sasl_ldap_url:
         needed.add(636 if urlsplit(policy.settings.sasl_ldap_url).scheme == "ldaps" else 389)
     assert {port["port"] for port in mail["ports"]} == needed
     assert len(mail["ports"]) == len(needed)
+
+
+def _asked(rule: Object) -> set[tuple[int, str]]:
+    return {(port["port"], port["protocol"]) for port in rule["ports"]}
 
 
 @each_example
@@ -73,7 +85,7 @@ def test_the_network_lets_in_to_the_listeners_and_the_health_port_alone(
 
 def _egress(settings: Object, tables: Any = None) -> set[int]:
     spec = chart.only("NetworkPolicy", {"settings": settings, "tables": tables or {}})["spec"]
-    return {port["port"] for port in spec["egress"][1]["ports"]}
+    return {port["port"] for port in spec["egress"][MAIL]["ports"]}
 
 
 @pytest.mark.parametrize(
@@ -119,5 +131,5 @@ def test_peers_and_further_rules_are_the_users() -> None:
         {"namespaceSelector": {"matchLabels": {named: "billing"}}},
         {"ipBlock": {"cidr": "10.0.0.0/8"}},
     ]
-    assert spec["egress"][1]["to"] == given["networkPolicy"]["upstreams"]
-    assert spec["egress"][2:] == given["networkPolicy"]["extraEgress"]
+    assert spec["egress"][MAIL]["to"] == given["networkPolicy"]["upstreams"]
+    assert spec["egress"][MAIL + 1 :] == given["networkPolicy"]["extraEgress"]

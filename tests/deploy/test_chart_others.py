@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from ruamel.yaml import YAML
@@ -50,6 +51,40 @@ def test_the_autoscaler_goes_by_cpu() -> None:
     # A percentage of nothing would never be reached.
     assert relay(given)["resources"]["requests"]["cpu"]
     assert "replicas" not in chart.only("StatefulSet", given)["spec"], "each upgrade would undo its work"
+
+
+def test_a_replica_is_full_to_the_autoscaler_at_about_what_is_planned_for_it() -> None:
+    """Much sooner, and replicas come that nobody needs; later than a replica can, and none ever comes."""
+    given = chart.values("autoscale-cpu")
+    [metric] = chart.only("HorizontalPodAutoscaler", given)["spec"]["metrics"]
+    target = metric["resource"]["target"]["averageUtilization"]
+    request = int(relay(given)["resources"]["requests"]["cpu"].removesuffix("m"))
+    page = (chart.ROOT / "docs/scaling.md").read_text()
+    [planned] = map(
+        int, re.findall(r"^\| what one replica may be planned with .* (\d+) /s \|$", page, re.MULTILINE)
+    )
+    [each] = map(float, re.findall(r"^\| processor time at the peak.* × ([\d.]+) ms", page, re.MULTILINE))
+    full = request * target / 100 / each
+    assert planned * 2 / 3 < full < planned * 3 / 2
+    [text] = (said for path, _, said in chart.described() if path == "autoscaling.cpuUtilization")
+    assert f"{target} % of {request}m are {request * target // 100}m: at {each:.0f} ms" in text
+    assert f"{request * target / 100 / round(each):.0f} mails a second" in text
+
+
+def test_the_processor_that_is_asked_for_is_the_users_choice() -> None:
+    scaled: Object = {"autoscaling": {"enabled": True}}
+    by_queue: Object = {"autoscaling": {"enabled": True, "metric": "queue"}}
+    for given, said in (({}, "50m"), (scaled, "400m"), (by_queue, "50m")):
+        assert relay(given)["resources"] == {
+            "requests": {"cpu": said, "memory": "256Mi"},
+            "limits": {"memory": "256Mi"},
+        }
+    [text] = (said for path, _, said in chart.described() if path == "resources")
+    assert "not set: 50m" in text
+    assert "400m with an autoscaler" in text
+    own: Object = {"resources": {"requests": {"cpu": "1"}}}
+    for given in (own, own | scaled):
+        assert relay(given)["resources"]["requests"]["cpu"] == "1"
 
 
 def test_the_autoscaler_goes_by_the_queue() -> None:

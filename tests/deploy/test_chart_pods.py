@@ -171,6 +171,44 @@ def test_the_queue_and_what_is_remembered_have_their_places(example: Path) -> No
     assert mounted.keys() - {"spool", "data"} <= volumes.keys()
 
 
+CHANGEABLE = {"replicas", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy"}
+"""Of a StatefulSet's spec, what Kubernetes lets an upgrade change, as far as the chart sets it."""
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "refused"),
+    [
+        ("retention", {"whenScaled": "Delete"}, set()),
+        ("spool", {"size": "20Gi"}, {"volumeClaimTemplates"}),
+        ("data", {"storageClass": "fast"}, {"volumeClaimTemplates"}),
+    ],
+)
+def test_the_page_says_which_changes_of_claims_kubernetes_refuses(
+    part: str, change: Object, refused: set[str]
+) -> None:
+    before, after = (workload(given)["spec"] for given in ({}, {"persistence": {part: change}}))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed
+    assert changed - CHANGEABLE == refused
+    page = (chart.ROOT / "docs/kubernetes.md").read_text()
+    [row] = re.findall(rf"^\| .*`persistence\.{part}`.* \| (.*) \|$", page, re.MULTILINE)
+    assert ("`helm upgrade` fails" in row) is bool(refused)
+
+
+def test_the_pages_commands_for_a_larger_spool_name_what_there_is() -> None:
+    page = (chart.ROOT / "docs/kubernetes.md").read_text()
+    name, claim = workload({})["metadata"]["name"], workload({})["spec"]["volumeClaimTemplates"][0]
+    assert f"patch pvc {claim['metadata']['name']}-{name}-0 " in page
+    assert f"delete statefulset {name} --cascade=orphan" in page
+
+
+def test_the_headless_service_is_for_who_wants_one_replica_and_the_page_says_so() -> None:
+    headless = chart.only("Service", {}, "-headless")["spec"]
+    assert headless["publishNotReadyAddresses"] is True
+    page = (chart.ROOT / "docs/scaling.md").read_text()
+    assert "headless Service is for Prometheus and for who wants one replica" in page
+
+
 @each_example
 def test_secrets_and_keys_are_files_for_root_alone(example: Path) -> None:
     given = chart.values(example)

@@ -137,6 +137,8 @@ def test_unknown_names_are_refused_everywhere(schema: Object) -> None:
         ({"listeners": [{"name": "health", "port": 25, "profile": "relay"}]}, "at '/listeners/0/name'"),
         ({"listeners": [{"name": "A_b", "port": 25, "profile": "relay"}]}, "at '/listeners/0/name'"),
         ({"listeners": [{"name": "a", "port": 70000, "profile": "relay"}]}, "at '/listeners/0/port'"),
+        ({"networkPolicy": {"dns": []}}, "at '/networkPolicy/dns': minItems: got 0, want 1"),
+        ({"autoscaling": {"enabled": True, "minReplicas": 7}}, "minReplicas 7 is more than maxReplicas 6"),
         ({"networkPolicy": {"upstreamPorts": ["25"]}}, "at '/networkPolicy/upstreamPorts/0': got string"),
         ({"runAsUser": -1}, "at '/runAsUser': minimum: got -1, want 0"),
         ({"runAsUser": "10025"}, "at '/runAsUser': value must be 'assigned'"),

@@ -130,3 +130,35 @@ def test_the_page_names_each_file_and_the_lines_that_openshift_wants_left_out() 
     said = 'the four lines that end with "not on OpenShift"'
     assert said in text
     assert said in PAGE
+
+
+def test_what_each_volume_loses_and_when_is_a_table_that_the_readme_leads_to() -> None:
+    [section] = re.findall(r"^## What waits, and when it is lost\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
+    head, _, *rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    assert head == ["what happens", "spool is an emptyDir", "spool is a claim"]
+    assert [row for row in rows if len(row) != len(head) or not all(row)] == []
+    happens = [row[0] for row in rows]
+    for what in (
+        "container is restarted",
+        "rollout",
+        "evicted",
+        "--force",
+        "the node is lost",
+        "disk is full",
+    ):
+        assert any(what in each for each in happens), what
+    assert "(docs/kubernetes.md#what-waits-and-when-it-is-lost)" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_says_of_a_job_that_it_is_complete_when_its_mail_is_out() -> None:
+    """A native sidecar is stopped after the program, and the Pod is done when that has ended, too."""
+    [said] = re.findall(r"^\*\*A Job\*\* .*?\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    assert said.startswith("**A Job** is complete when its mail is out")
+    assert "`activeDeadlineSeconds` must have room for the drain" in said
+    assert "a Job (or the `jobTemplate` of a CronJob) that is done when its mail is out" in PAGE
+    assert "activeDeadlineSeconds" not in JOB.read_text()
+
+
+def test_the_page_says_that_the_uid_is_what_chooses_and_the_image_names_none() -> None:
+    assert not re.search(r"^USER ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert "with `runAsNonRoot: true` alone a kubelet refuses the Pod" in PAGE

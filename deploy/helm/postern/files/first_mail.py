@@ -19,6 +19,8 @@ if not login:
 
 if not given["RECIPIENT"]:
     sys.exit("nobody to send to: set the chart's value test.recipient to an address of yours")
+if given["PROFILE"].startswith("submission") and not login:
+    sys.exit("no login to send with: set the chart's value test.existingSecret")
 mail = EmailMessage()
 mail["From"] = given["SENDER"] or given["RECIPIENT"]
 mail["To"] = given["RECIPIENT"]

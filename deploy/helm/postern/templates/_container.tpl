@@ -28,7 +28,7 @@ lifecycle:
       command: [sleep, {{ .Values.preStopSeconds | quote }}]
 {{- end }}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- include "postern.resources" . | nindent 2 }}
 securityContext:
   {{- with include "postern.uid" . }}
   runAsUser: {{ . }}

@@ -54,6 +54,32 @@ labels:
 {{- if .Values.tls.certManager.enabled }}{{ include "postern.fullname" . }}-tls{{ else }}{{ .Values.tls.existingSecret }}{{ end }}
 {{- end }}
 
+{{/* The name of the listener that `helm test` sends through; empty if all of them want the PROXY protocol. */}}
+{{- define "postern.tested" -}}
+{{- $names := list }}
+{{- range .Values.listeners }}
+{{- if and (not .proxyProtocol) (or (not $.Values.test.listener) (eq .name $.Values.test.listener)) }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- end }}
+{{- if and .Values.test.listener (not $names) }}
+{{- fail (printf "test.listener: there is no listener %s that a Pod could use" .Values.test.listener) }}
+{{- end }}
+{{- with $names }}{{ first . }}{{ end }}
+{{- end }}
+
+{{- define "postern.testSelector" -}}
+app.kubernetes.io/name: {{ include "postern.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
+{{/* What the processor is asked for follows from who goes by it, unless it is given. */}}
+{{- define "postern.resources" -}}
+{{- $scaled := and .Values.autoscaling.enabled (eq .Values.autoscaling.metric "cpu") }}
+{{- merge (deepCopy .Values.resources) (dict "requests" (dict "cpu" (ternary "400m" "50m" $scaled))) | toYaml }}
+{{- end }}
+
 {{- define "postern.healthPort" -}}
 {{- include "postern.text" (.Values.settings.HEALTH_PORT | default 9154) }}
 {{- end }}
