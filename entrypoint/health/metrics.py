@@ -219,6 +219,24 @@ def _of_the_container(places: Places) -> Iterator[Metric]:
         end, _, name = line.partition(" ")
         ends.add_metric([name], float(end) - time.time())
     yield ends
+    yield from _of_the_disk(places)
+    version, revision = (*_lines(places.build), "unknown", "unknown")[:2]
+    build = Gauge(
+        "postern_build_info", "1; its labels say which Postern this is.", labels=["version", "revision"]
+    )
+    build.add_metric([version, revision], 1)
+    yield build
+
+
+def _of_the_disk(places: Places) -> Iterator[Metric]:
+    try:
+        refusing = runtime.flat(ask("circumstances", _PATIENCE, places.keeper))["spool_refusing_below"]
+    except (OSError, KeyError):
+        # The keeper is away, and is the one who may read what Postfix is told.
+        refusing = ""
+    if refusing:
+        about = "Below so much free space Postfix takes no new mail (452)."
+        yield _plain(Gauge, "postern_spool_refusing_below_bytes", about, float(refusing))
     try:
         space = os.statvfs(places.spool)
     except OSError:
@@ -231,12 +249,6 @@ def _of_the_container(places: Places) -> Iterator[Metric]:
     if space.f_files:
         about = "Files that may still be made where the queue is; each message is one or two."
         yield _plain(Gauge, "postern_spool_free_inodes", about, space.f_favail)
-    version, revision = (*_lines(places.build), "unknown", "unknown")[:2]
-    build = Gauge(
-        "postern_build_info", "1; its labels say which Postern this is.", labels=["version", "revision"]
-    )
-    build.add_metric([version, revision], 1)
-    yield build
 
 
 def _lines(path: str) -> list[str]:

@@ -46,6 +46,7 @@ def test_metrics_show_the_disk_fill_and_readiness_warns_before_new_mail_is_refus
     """And what is queued is delivered, after which all is well again."""
     relay = small(start_relay, UPSTREAM_CHECK="off")
     assert "ok spool" in relay.readiness()
+    assert metric(relay, "postern_spool_refusing_below_bytes") == _LEFT
     sink.behave(replies={"mail": "451 4.3.0 try later"})
     to, free, warning = someone(), [free_bytes(relay)], ""
     with pytest.raises(smtplib.SMTPSenderRefused) as refused:  # noqa: PT012  # which of them it is, is the disk's word

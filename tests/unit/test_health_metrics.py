@@ -22,6 +22,7 @@ from entrypoint.keeper.totals import Totals
 from entrypoint.maillog.lines import parse
 
 ROOT = Path(__file__).parents[2]
+CIRCUMSTANCES = '{"spool_problem": "", "spool_refusing_below": 16777216, "taken_at": 0}\n'
 HEAD = "Nov 21 16:23:09 relay postfix/"
 DELIVERED = (
     "smtp[31]: 4jWyDY0YgDz5nFW: to=<a@example.org>, relay=smtp.example.com[192.0.2.1]:587, delay=7.5, "
@@ -44,7 +45,9 @@ def keeper(tmp_path: Path, places: metrics.Places) -> Iterator[Totals]:
     """One that answers, as long as the test lasts."""
     (tmp_path / "upstreams").write_text("smtp.example.com:587\n")
     totals = Totals(str(tmp_path / "upstreams"), str(tmp_path / "spool"))
-    with closing(Answers(places.keeper, {"counts": totals.answer})) as served:
+    with closing(
+        Answers(places.keeper, {"counts": totals.answer, "circumstances": lambda _: CIRCUMSTANCES})
+    ) as served:
         ended = threading.Event()
 
         def serve() -> None:
@@ -83,7 +86,15 @@ def test_without_the_keeper_nothing_is_said_about_mail(tmp_path: Path, places: m
     found = scraped(tmp_path, places)
     assert found["postern_keeper_up"] == 0
     assert not [name for name in found if name.startswith("postfix_")]
-    assert not {"postern_config_reloads_total", "postern_last_delivery_timestamp_seconds"} & found.keys()
+    only = {"postern_config_reloads_total", "postern_last_delivery_timestamp_seconds"}
+    assert not (only | {"postern_spool_refusing_below_bytes"}) & found.keys()
+
+
+def test_where_new_mail_is_refused_is_scraped_beside_what_is_free(
+    tmp_path: Path, places: metrics.Places, keeper: Totals
+) -> None:
+    """On a small disk that is long before it is full: an alert must know."""
+    assert scraped(tmp_path, places)["postern_spool_refusing_below_bytes"] == 16777216
 
 
 def test_what_the_log_says_is_what_is_scraped(tmp_path: Path, places: metrics.Places, keeper: Totals) -> None:
