@@ -8,7 +8,7 @@ T ?= tests/image
 TEST_IMAGE = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # What a relay is, once more as an ordinary user.
 NONROOT = $(patsubst %,tests/image/test_%.py,access bad_input health image lifecycle log secrets settings supervision \
-	topologies_outbound verbs)
+	topologies_outbound verbs without_shell)
 # Where the dev stack listens on 127.0.0.1.
 export POSTERN_SMTP_PORT ?= 2525
 export POSTERN_HEALTH_PORT ?= 9154

@@ -18,13 +18,16 @@ from docker.models.volumes import Volume
 from tests.image import engine, inside
 from tests.image.conftest import StartRelay
 from tests.image.engine import Engine
-from tests.image.relay import Relay, someone
+from tests.image.relay import HARDENED, Relay, someone
 from tests.image.sink import Sink
 from tests.image.waiting import until
 
 EX_CONFIG = 78
 SPOOL, DATA = "/var/spool/postfix", "/var/lib/postern"
 HOOKS = "/docker-entrypoint.d"
+# Whose volumes are: root's, who takes them whoever had them, or those of the one user that the relay runs as.
+OWNER = HARDENED.get("user", "0:0")
+SOMEBODY = HARDENED.get("user", "1234:0").partition(":")[0]
 # Nothing listens there: mail stays in the queue.
 NOWHERE = "[sink]:2599"
 
@@ -224,7 +227,6 @@ def test_a_spool_with_other_owners_is_repaired_and_its_mail_delivered(
     assert new.exec("ls", f"{DATA}/postfix", user="postfix").status == 0
 
 
-@pytest.mark.root
 def test_a_spool_whose_files_were_copied_is_delivered(
     start_relay: StartRelay, sink: Sink, mounts: Mounts, in_volume: Callable[[str], str]
 ) -> None:
@@ -233,31 +235,38 @@ def test_a_spool_whose_files_were_copied_is_delivered(
     old.send(to := someone())
     old.logged("status=deferred")
     stop(old)
-    in_volume(f"cd {SPOOL}; cp -r . /tmp/copy; rm -r ./*; cp -r /tmp/copy/. .")
+    in_volume(f"cd {SPOOL}; cp -r . /tmp/copy; rm -r ./*; cp -r /tmp/copy/. .; chown -R {OWNER} .")
     new = start_relay(volumes=mounts)
     sink.mail(to, needs=[new.container])
 
 
-@pytest.mark.root
 @pytest.mark.parametrize(
     "options",
     [
         {"tmpfs": {"/run": "", SPOOL: "", DATA: ""}},
-        {"tmpfs": {"/run": "", SPOOL: "mode=1777", DATA: "mode=0700,uid=1234"}},
+        {"tmpfs": {"/run": "", SPOOL: "mode=1777", DATA: f"mode=0700,uid={SOMEBODY}"}},
         "nocopy",
     ],
     ids=["tmpfs", "tmpfs_of_somebody", "volume"],
 )
 def test_an_empty_spool_is_filled(
-    start_relay: StartRelay, sink: Sink, mounts: Mounts, options: dict[str, Any] | str
+    start_relay: StartRelay,
+    sink: Sink,
+    mounts: Mounts,
+    in_volume: Callable[[str], str],
+    options: dict[str, Any] | str,
 ) -> None:
     """A bind mount or a Kubernetes volume comes without what the image has at its place."""
-    empty = {name: {**mount, "mode": "rw,nocopy"} for name, mount in mounts.items()}
-    relay = start_relay(**({"volumes": empty} if isinstance(options, str) else options))
+    if isinstance(options, str):
+        in_volume(f"chown {OWNER} {SPOOL} {DATA}")
+        options = {"volumes": {name: {**mount, "mode": "rw,nocopy"} for name, mount in mounts.items()}}
+    relay = start_relay(**options)
     relay.send(to := someone())
     sink.mail(to)
-    assert relay.exec("stat", "-c", "%U %a", f"{SPOOL}/active").output == "postfix 700\n"
-    relay.exec("sendmail", to)  # needs the setgid directories
+    owner = HARDENED.get("user", "100").partition(":")[0]
+    assert relay.exec("stat", "-c", "%u %a", f"{SPOOL}/active").output == f"{owner} 700\n"
+    assert relay.exec("sendmail", "-f", "app@example.com", to).status == 0
+    sink.mail(to, count=2)
 
 
 @pytest.mark.parametrize("place", [SPOOL, DATA])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from entrypoint.config.policy import Policy
 from entrypoint.config.render import File
 from entrypoint.postfix import spool
 
+PROJECT = Path(__file__).parents[2]
 UID = 4242
 ROOT = Path("/run/postern")
 
@@ -147,3 +149,36 @@ def test_a_volumes_chmod_is_no_mark_of_mail_to_return_but_the_operators_is(
     told = spool.prepare(tmp_path, tmp_path / "data")
     assert message.stat().st_mode & 0o777 == after
     assert len(told) == (before != after)
+
+
+RUN_WITHOUT_ROOT = "access bad_input health image lifecycle log secrets settings supervision topologies_outbound verbs without_shell"
+OF_ROOT_ALONE = {
+    "test_image.test_the_image_does_not_carry": "who is not root sees not all of the image",
+    "test_lifecycle.test_a_spool_with_other_owners_is_repaired_and_its_mail_delivered": "only root takes what is another's",
+    "test_logins_local.test_passwords_are_checked_by_a_program_with_a_user_of_its_own": "there is one user",
+    "test_queue_verbs.test_a_queue_of_20000_is_listed_and_changed_in_seconds_and_with_little_memory": "its clones are root's",
+    "test_readiness.test_a_spool_that_becomes_read_only_is_named_and_mail_goes_on_when_it_is_writable_again": "mounts",
+    "test_readiness.test_a_spool_whose_owner_changed_is_named_and_well_again_by_itself": "gives a directory away",
+    "test_secrets.test_the_http_server_has_the_rights_of_such_a_user": "there is one user",
+    "test_stories.test_what_a_program_that_is_not_postfix_says_is_logged_and_changes_no_story_and_no_number": "there is one user",
+    "test_tls_clients.test_a_certificate_of_its_own_is_trusted_by_its_ca_and_stays_the_same": "names its owner",
+    "test_topologies_outbound.test_mail_from_a_program_in_the_container_to_root_is_relayed": "sendmail(1) wants a name, or -f",
+    "test_verbs.test_a_check_that_cannot_ask_postfix_says_so_and_is_not_a_yes": "only root closes /run to others",
+}
+"""Each test that --nonroot leaves out, and why."""
+
+
+def test_what_a_relay_is_is_tested_without_root_by_these_files() -> None:
+    shown = ["make", "--silent", "--eval", "shown: ; @echo $(NONROOT)", "shown"]
+    told = subprocess.run(shown, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.split()
+    assert told == [f"tests/image/test_{name}.py" for name in RUN_WITHOUT_ROOT.split()]
+
+
+def test_nothing_is_left_out_without_root_but_what_only_root_can_do() -> None:
+    files = {file.stem: file.read_text() for file in (PROJECT / "tests/image").glob("test_*.py")}
+    marked = [
+        f"{name}.{test}"
+        for name, text in files.items()
+        for test in re.findall(r"\bmark\.root\b.*?\bdef (test_\w+)", text, re.DOTALL)
+    ]
+    assert sorted(marked) == sorted(OF_ROOT_ALONE)
