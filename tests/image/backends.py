@@ -28,6 +28,8 @@ HOST = "host"
 """The machine that the tests run on, as the backends see it."""
 ELSEWHERE = "elsewhere"
 """The same servers under a name that the certificate is not for."""
+_ON_THE_PAGE = ("ldap.example.com", "imap.example.com", "db.example.com", "dovecot.example.com")
+"""Names that the certificate is for, too: docs/topologies.md calls them so."""
 JOHN, MARY = "john@example.com", "mary@example.com"
 PASSWORD = "päss \"w\\rd' %u {1}"
 """John's; everything that some language gives a meaning to. Those of tests/image/servers are made from it."""
@@ -126,7 +128,7 @@ class Servers:
         self.container: Container = docker.start(
             engine.SERVERS,
             network,
-            (NAME, ELSEWHERE),
+            (NAME, ELSEWHERE, *_ON_THE_PAGE),
             init=True,
             volumes={
                 str(directory): {"bind": "/certificates", "mode": "ro"},
@@ -154,8 +156,12 @@ class Servers:
 
     @property
     def mounts_with_public_ca(self) -> dict[str, dict[str, str]]:
-        """The same, and the servers' CA is one of the public ones."""
-        return {**self.mounts, str(self._directory / "ca.pem"): {"bind": PUBLIC_CAS, "mode": "ro"}}
+        """The same, and the servers' CA is one of the public ones; a compose file's secrets."""
+        return {
+            **self.mounts,
+            str(self._directory / "ca.pem"): {"bind": PUBLIC_CAS, "mode": "ro"},
+            str(self._directory / "secrets"): {"bind": "/run/secrets", "mode": "ro"},
+        }
 
     @property
     def pam_users(self) -> Path:
@@ -279,11 +285,13 @@ def _make_certificates(directory: Path) -> None:
     right, wrong = trustme.CA(), trustme.CA()
     right.cert_pem.write_to_path(directory / "ca.pem")
     wrong.cert_pem.write_to_path(directory / "other-ca.pem")
-    issued = right.issue_cert(NAME)
+    issued = right.issue_cert(NAME, *_ON_THE_PAGE)
     for number, part in enumerate(issued.cert_chain_pems):
         part.write_to_path(directory / "servers.pem", append=number > 0)
     issued.private_key_pem.write_to_path(directory / "servers.key")
+    (secrets := directory / "secrets").mkdir()
+    for name in ("ldap", "sql"):
+        (secrets / name).write_text(f"{SERVICE_PASSWORD}\n")
     # Containers read them as whoever they run as.
-    directory.chmod(0o755)
-    for file in directory.iterdir():
-        file.chmod(0o644)
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)

@@ -19,10 +19,18 @@ from tests.image.impostor import Impostor
 from tests.image.relay import Environment, Relay, letter, someone
 from tests.image.sink import Sink
 from tests.image.waiting import until
+from tests.topologies import recipe
 
 SENDERS_QUERY = "SELECT login FROM sender_logins WHERE address IN (%s, %d, '*')"
 ALL = [*backends.SETTINGS]
 DATABASES = ["postgresql", "mysql"]
+ON_THE_PAGE = {
+    "ldap": recipe("C7-0"),
+    "imap": recipe("C7-1"),
+    "pam": recipe("C7-2"),
+    "sql": recipe("C8-0"),
+    "dovecot": recipe("C9-0"),
+}
 ACCEPTED, REFUSED, LATER = "235 2.7.0 ", "535 5.7.8 ", "454 4.7.0 "
 
 
@@ -194,13 +202,21 @@ def test_a_server_that_is_not_there_yet_is_named_by_readyz_and_asked_when_it_com
     start_relay: StartRelay, servers: Servers
 ) -> None:
     """Servers come up in any order: a relay that ended would only be started again and again."""
-    with servers.without("slapd"), servers.without("postgres"), servers.without("dovecot"):
+    with (
+        servers.without("slapd"),
+        servers.without("postgres"),
+        servers.without("mysql"),
+        servers.without("dovecot"),
+    ):
         early = {
             start(start_relay, servers, backends.SETTINGS[name], wait=False): reasons
             for name, reasons in {
                 "ldap": ("ldap://servers", "Can't contact LDAP server"),
                 "postgresql": ("postgresql server servers:5432", "refused"),
+                "mysql": ("mysql server servers:3306", "refused"),
+                "imap": ("IMAP server servers:993", "refused"),
                 "dovecot_tcp": ("Dovecot (inet:servers:12345)", "refused"),
+                "dovecot_unix": (f"Dovecot (unix:{backends.SHARED}/auth)",),
             }.items()
         }
         for relay, reasons in early.items():
@@ -209,6 +225,30 @@ def test_a_server_that_is_not_there_yet_is_named_by_readyz_and_asked_when_it_com
     for relay in early:
         assert backends.login(relay, JOHN, PASSWORD).startswith(ACCEPTED)
         relay.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def on_the_page(start_shared_relay: StartRelay, servers: Servers) -> dict[str, Relay]:
+    return {
+        name: start_shared_relay(env, ports=(587,), volumes=servers.mounts_with_public_ca, wait=False)
+        for name, env in ON_THE_PAGE.items()
+    }
+
+
+@pytest.mark.parametrize("name", ON_THE_PAGE)
+def test_the_lines_of_the_page_are_all_that_it_takes(
+    on_the_page: dict[str, Relay], sink: Sink, name: str
+) -> None:
+    """The recipes of docs/topologies.md as they stand; the public CAs are the tests'."""
+    relay, to = on_the_page[name], someone()
+    relay.wait_until_ready()
+    with backends.session(relay) as client:
+        assert backends.log_in(client, JOHN, "wrong").startswith(REFUSED)
+        assert backends.log_in(client, JOHN, PASSWORD).startswith(ACCEPTED)
+        client.send_message(letter(to, JOHN), JOHN, [to])
+        assert sink.mail(to)[0].mail_from == JOHN
+        client.mail(MARY)
+        assert client.rcpt(someone())[0] == (553 if name == "sql" else 250)
 
 
 class TestSendersInADatabase:

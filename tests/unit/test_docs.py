@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from ruamel.yaml import YAML
 
 from entrypoint.__main__ import VERBS
 from entrypoint.config import decision
 from entrypoint.config.host import Host
 from entrypoint.config.settings import row, variables
 from entrypoint.health import metrics
+from tests import topologies
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -65,14 +65,6 @@ def test_the_alert_rules_name_only_settings_that_exist() -> None:
     assert used <= set(variables())
 
 
-TOPOLOGIES = (ROOT / "docs/topologies.md").read_text()
-_RECIPES = [
-    pytest.param(recipe, id=f"{row.partition(':')[0]}-{number}")
-    for row, _, text in (part.partition("\n") for part in TOPOLOGIES.split("\n### ")[1:])
-    for number, recipe in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
-]
-
-
 @pytest.fixture
 def mounted(tmp_path: Path) -> Path:
     """The files that recipes name."""
@@ -83,23 +75,28 @@ def mounted(tmp_path: Path) -> Path:
     issued.private_key_pem.write_to_path(tmp_path / "privkey.pem")
     for number, part in enumerate(issued.cert_chain_pems):
         part.write_to_path(tmp_path / "fullchain.pem", append=number > 0)
-    for name in ("smarthost", "first", "second", "sql", "a", "b"):
+    for name in ("smarthost", "first", "second", "example-com", "example-org", "ldap", "sql", "a", "b"):
         (tmp_path / name).write_text("a password\n")
     (tmp_path / "users").write_text("app@example.com:a password\n")
     return tmp_path
 
 
-@pytest.mark.parametrize("recipe", _RECIPES)
+@pytest.mark.parametrize("recipe", topologies.RECIPES.values(), ids=topologies.RECIPES.keys())
 def test_the_relay_takes_a_topologys_settings(recipe: str, machine: Host, mounted: Path) -> None:
-    given = YAML(typ="safe").load(recipe.replace("/run/secrets", str(mounted)))
-    assert all(isinstance(value, str) for value in given.values()), "compose wants text"
-    decision.make({name: _interpolated(value) for name, value in given.items()}, None, machine)
+    decision.make(topologies.settings(recipe.replace("/run/secrets", str(mounted))), None, machine)
 
 
-def _interpolated(value: str) -> str:
-    """As compose takes it: `$$` is a dollar, and a single one would begin the name of a variable."""
-    assert "$" not in value.replace("$$", ""), "compose would refuse this, or leave out a part of it"
-    return value.replace("$$", "$")
+def test_each_recipe_is_started_by_a_test_in_the_file_it_names_or_as_it_stands_on_the_page() -> None:
+    """The files are started by tests/image/test_compose_topologies.py and test_scaling.py."""
+    whole = {
+        name
+        for name, recipe in topologies.RECIPES.items()
+        if any(topologies.stands_in(recipe, file) for file in topologies.FILES[name])
+    }
+    tests = "".join(file.read_text() for file in (ROOT / "tests/image").glob("test_*.py"))
+    alone = set(re.findall(r'recipe\("([A-Z0-9]+-[0-9])"', tests))
+    assert whole | alone == topologies.RECIPES.keys()
+    assert not whole & alone, "nobody needs to start these once more"
 
 
 _README_RECIPES = re.findall(
@@ -122,9 +119,9 @@ def test_each_row_has_a_recipe_and_each_file_is_there() -> None:
     rows = {
         f"{kind}{number}" for kind, last in {"O": 7, "I": 7, "C": 13}.items() for number in range(1, last + 1)
     }
-    headings = re.findall(r"^### ([A-Z0-9, ]+):", TOPOLOGIES, re.MULTILINE)
+    headings = re.findall(r"^### ([A-Z0-9, ]+):", topologies.PAGE, re.MULTILINE)
     assert {row for heading in headings for row in heading.split(", ")} == rows
-    files = set(re.findall(r"\]\(\.\./([^)]+)\)", TOPOLOGIES))
+    files = set(re.findall(r"\]\(\.\./([^)]+)\)", topologies.PAGE))
     assert all((ROOT / file).exists() for file in files)
     assert {file.name for file in (ROOT / "deploy/compose").glob("*.yml")} <= {Path(f).name for f in files}
 
