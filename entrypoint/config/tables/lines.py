@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TypeVar
 
-from entrypoint.config.problem import MisconfiguredError, Problem
+from entrypoint.config.problem import MisconfiguredError, Problem, holds_secrets
 
 # More would bury the first, which explains most of the others.
 MOST_PROBLEMS = 20
@@ -108,7 +108,9 @@ class Source:
             rest = Problem(self.name, None, f"has {len(left)} more lines that are wrong")
             self.problems = [*self.problems[:MOST_PROBLEMS], rest]
         if self.problems:
-            raise MisconfiguredError(self.problems)
+            # A file of secrets in a table's place: one line of a key, for one, does not look like what it is.
+            hide = self.is_file and holds_secrets(self.text)
+            raise MisconfiguredError([each.hidden() for each in self.problems] if hide else self.problems)
 
 
 def once(source: Source, line: Line, key: str, seen: dict[str, str]) -> None:
