@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from . import log, runtime, start
@@ -32,13 +31,17 @@ from .config.render import (
 from .postfix import commands, compiling
 from .start import CONFIGURATION, EX_CONFIG
 
-UNREAD, CHANGED = 10, 11
-"""Exit statuses: something changed that Postfix must be told to read, or only what it looks at each time."""
+UNREAD, CHANGED, PARTLY = 10, 11, 12
+"""Exit statuses: something changed that Postfix must be told to read, only what it looks at each time, or a part of what should."""
 REFUSED, APPLIED = Path(runtime.REFUSED), Path(runtime.APPLIED)
 
 POSTFIX = ("etc/postfix/main.cf", "etc/postfix/master.cf")
-# What the long-running programs read once.
-_AT_START = ("etc/postern/runtime.json", "etc/supervisor/supervisord.conf", LOG_SALT)
+# What the long-running programs read once. Of files only those of users change it: by being there, or no longer.
+_AT_START = ("etc/postern/runtime.json", "etc/supervisor/supervisord.conf")
+# The same, but nothing else depends on it: it stays as it is, for all programs, and the rest is put in force.
+_LATER = {
+    LOG_SALT: "LOG_ADDRESSES_SALT: the new one takes a restart of the relay; the log goes on with the old one"
+}
 # Asked anew for each message, and no cache between. The transports, for one, are remembered by smtpd(8) until it ends.
 _READ_EACH_TIME = frozenset(
     {
@@ -52,15 +55,21 @@ _READ_EACH_TIME = frozenset(
         "tables/virtual",
     }
 )
-_RESTART = "this changes what a port is for, where logins come from or how the log is written, which takes a restart of the relay"
+_RESTART = "this changes what a port is for or where logins come from, which takes a restart of the relay"
+_ELSEWHERE = "must not go while the relay runs: mail would take another way"
 # What main.cf no longer has when a table is gone or empty, and what that would mean at once. A file that is away for a
 # moment, or that a script cut off, must not open the relay or send its mail elsewhere.
 _LIFTED = {
     "tables/sender_logins": "SENDER_LOGINS: must not go while the relay runs: any login could send as anybody",
     "tables/relay_recipients": "RELAY_RECIPIENTS: must not go while the relay runs: any recipient would be accepted",
-    "tables/upstream_senders": "UPSTREAMS: must not go while the relay runs: mail would take another way",
-    r"\nrelayhost = \S": "UPSTREAMS: must not go while the relay runs: mail would take another way",
+    "tables/transport": f"TRANSPORT: {_ELSEWHERE}",
+    "tables/relay_domains": f"RELAY_DOMAINS: {_ELSEWHERE}, or be refused",
+    "tables/virtual": f"VIRTUAL: {_ELSEWHERE}",
+    "tables/upstream_senders": f"UPSTREAMS: {_ELSEWHERE}",
+    r"\nrelayhost = \S": f"UPSTREAMS: {_ELSEWHERE}",
 }
+_NONE = "the change has no effect; what was in force before it stays"
+_PARTLY = "the rest of the change has no effect yet; the next attempt is in a minute"
 # What only we read, and what changes together with it is said.
 _SILENT = (ABOUT, SASLDB_SUM, WATCHED, UPSTREAMS, CERTIFICATES, "etc/postern/ways")
 _CALLED = {
@@ -71,6 +80,9 @@ _CALLED = {
     "logins.json": "the way to the server that checks logins",
 }
 
+# A path, how it changes, and what puts the new one in its place.
+_Step = tuple[str, str, Callable[[], object]]
+
 
 class RefusedError(Exception):
     """Raised with every reason why the files stay without effect."""
@@ -80,33 +92,54 @@ class RefusedError(Exception):
         self.reasons = list(reasons)
 
 
+class PartlyError(Exception):
+    """Raised when what was ready could not all be put in its place: a disk that fails, for one."""
+
+    def __init__(self, done: Iterable[str], path: str, error: OSError) -> None:
+        names = ", ".join(dict.fromkeys(_source(each) for each in done if each not in _SILENT))
+        super().__init__(
+            f"partly in force: {names or 'nothing that is seen'}, but not {_source(path)}: {error}"
+        )
+
+
 def apply(environ: Mapping[str, str]) -> int:
-    """Returns 0 (nothing to do), UNREAD, CHANGED, 78 (refused) or 1 (failed).
+    """Returns 0 (nothing to do), UNREAD, CHANGED, PARTLY, 78 (refused) or 1 (failed).
 
     Says what changed, or every reason why nothing did.
     """
     log.use_installed()
     began = install.now()
     try:
-        changed = _apply(environ)
+        changed, later = _apply(environ)
     except MisconfiguredError as error:
-        without_values = [str(replace(problem, value=None)) for problem in error.problems]
-        return _refuse(map(str, error.problems), EX_CONFIG, without_values)
+        return _refuse(map(str, error.problems), EX_CONFIG, [str(each.hidden()) for each in error.problems])
     except RefusedError as error:
         return _refuse(error.reasons, EX_CONFIG)
+    except PartlyError as error:
+        return _refuse([str(error)], PARTLY, outcome=_PARTLY)
     except (OSError, ValueError) as error:
         return _refuse([str(error)], 1)
     except Exception:
         _refuse(["the change was not applied, by a fault of Postern's own, which the log shows"], 1)
         raise
     install.note_reading(CONFIGURATION / WATCHED, began)
+    return _tell(changed, later)
+
+
+def _tell(changed: Mapping[str, str], later: list[str]) -> int:
+    if later and not changed:
+        return _refuse(later, EX_CONFIG)
     told = [f"{_source(path)} has changed{how}" for path, how in changed.items()]
+    told += [f"warning: {reason}" for reason in later]
     for text in told:
         log.write(text)
-    with suppress(OSError):  # The log has it all; the keeper tells it to who asked for a reload.
+    # The keeper tells it to who asked for a reload, and nothing rather than what came of an earlier one.
+    with suppress(OSError):
         APPLIED.unlink(missing_ok=True)
-        install.write(APPLIED, File(APPLIED.name, "".join(f"{text}\n" for text in told)))
-    if REFUSED.exists():
+    _leave(APPLIED, told)
+    if later:
+        _leave(REFUSED, later)
+    elif REFUSED.exists():
         REFUSED.unlink()
         log.write("the files are right again, and in force")
     if not changed.keys() <= _READ_EACH_TIME:
@@ -114,17 +147,20 @@ def apply(environ: Mapping[str, str]) -> int:
     return CHANGED if changed else 0
 
 
-def _apply(environ: Mapping[str, str]) -> dict[str, str]:
+def _apply(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What changed, and what takes a restart."""
     policy = start.decide(environ)
     files = start.files(policy, lambda _: None)
     new = list(differing(files, CONFIGURATION))
+    later = [_LATER[file.path] for file in new if file.path in _LATER]
+    new = [file for file in new if file.path not in _LATER]
     if any(file.path in _AT_START for file in new):
         raise RefusedError([_RESTART])
     if reasons := list(lifted(new, CONFIGURATION)):
         raise RefusedError(reasons)
     if any(file.path in POSTFIX for file in new) and (faults := _faults(files)):
         raise RefusedError(map(str, start.blame(faults, policy.settings)))
-    return dict(put_in_force(files, new, CONFIGURATION))
+    return put_in_force(files, new, CONFIGURATION), later
 
 
 def differing(files: Iterable[Made], root: Path) -> Iterator[File]:
@@ -144,24 +180,39 @@ def lifted(new: Iterable[File], root: Path) -> Iterator[str]:
                     yield f"{why}; a restart can do without it"
 
 
-def put_in_force(files: Iterable[Made], new: Iterable[File], root: Path) -> Iterator[tuple[str, str]]:
-    """Installs what differs, in an order in which nothing refers to what is not yet there. Raises OSError.
+def put_in_force(files: Iterable[Made], new: Iterable[File], root: Path) -> dict[str, str]:
+    """Installs what differs, in an order in which nothing refers to what is not yet there.
 
-    Gives each path, and how it changed where that can be told. What is referred to no more stays, without effect: a
-    session may still use it.
+    Returns each path, and how it changed where that can be told. What is referred to no more stays, without effect: a
+    session may still use it. Raises OSError if nothing has changed, as what takes room is written before, and
+    PartlyError.
     """
     replaced = {file.path: file for file in new}
-    for file in files:
-        path = root / file.path
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if isinstance(file, File) or (isinstance(file, Sasldb) and SASLDB_SUM not in replaced):
-            continue
-        if change := compiling.compiled(path, file):
-            yield file.path, f": {change}"
-    for file in sorted(replaced.values(), key=lambda file: file.path in POSTFIX):
-        install.write(root / file.path, file)
-        if file.path not in _SILENT:
-            yield file.path, ""
+    with ExitStack() as ready:
+        steps: list[_Step] = []
+        for file in files:
+            path = root / file.path
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if isinstance(file, File) or (isinstance(file, Sasldb) and SASLDB_SUM not in replaced):
+                continue
+            change, put = ready.enter_context(compiling.prepared(path, file))
+            if change:
+                steps.append((file.path, f": {change}", put))
+        for file in sorted(replaced.values(), key=lambda file: file.path in POSTFIX):
+            put = ready.enter_context(install.prepared(root / file.path, file))
+            steps.append((file.path, "", put))
+        _switch(steps)
+    return {path: how for path, how, _ in steps if path not in _SILENT}
+
+
+def _switch(steps: list[_Step]) -> None:
+    for number, (path, _, put) in enumerate(steps):
+        try:
+            put()
+        except OSError as error:
+            if not number:
+                raise
+            raise PartlyError([path for path, *_ in steps[:number]], path, error) from None
 
 
 def _source(path: str) -> str:
@@ -184,15 +235,22 @@ def _faults(files: Iterable[Made]) -> list[str]:
         return commands.configuration_faults(Path(name))
 
 
-def _refuse(reasons: Iterable[str], status: int, public: Iterable[str] | None = None) -> int:
+def _refuse(
+    reasons: Iterable[str], status: int, public: Iterable[str] | None = None, outcome: str = _NONE
+) -> int:
     """`public` is what /readyz shows, to whoever can reach it: a value may be a hash or a key in the wrong file."""
     told = list(reasons)
     for reason in told:
         log.write(f"error: {reason}")
-    log.write("error: the change has no effect; what was in force before it stays")
-    shown = "".join(f"{reason}\n" for reason in public or told)
+    log.write(f"error: {outcome}")
+    _leave(REFUSED, public or told)
+    return status
+
+
+def _leave(place: Path, told: Iterable[str]) -> None:
+    """For others to show, who need not know it: the log has it all."""
+    shown = "".join(f"{text}\n" for text in told)
     if mask := log.asked()[0]:
         shown = mask(shown)
-    with suppress(OSError):  # The log has it all, and the keeper counts it.
-        install.write(REFUSED, File(REFUSED.name, shown))
-    return status
+    with suppress(OSError):
+        install.write(place, File(place.name, shown))

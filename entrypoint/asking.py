@@ -50,5 +50,6 @@ def reload(arguments: list[str], path: str = runtime.KEEPER) -> int:
     print("\n".join(lines or ["the log says what"]))
     if result == "changed":
         return 0
-    print("the change has no effect; what was in force before it stays")
+    if result != "partly":
+        print("the change has no effect; what was in force before it stays")
     return EX_CONFIG if result == "refused" else 1

@@ -116,17 +116,27 @@ def _bytes(file: File) -> bytes:
 
 
 def write(path: Path, file: File) -> None:
-    """Never readable by more than its mode allows, and never half written."""
+    """Never readable by more than its mode allows, and never half written. Raises OSError."""
+    with prepared(path, file) as put:
+        put()
+
+
+@contextmanager
+def prepared(path: Path, file: File) -> Iterator[Callable[[], object]]:
+    """What write() writes, whole, beside what is there, and what puts it in its place. Raises OSError."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    with as_group(file.group):
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
-    with os.fdopen(descriptor, "wb") as out:
-        os.fchmod(descriptor, file.mode)
-        out.write(_bytes(file))
-    then = time.time() - _AGE
-    os.utime(new, (then, then))
-    new.rename(path)
+    try:
+        with as_group(file.group):
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, file.mode)
+        with os.fdopen(descriptor, "wb") as out:
+            os.fchmod(descriptor, file.mode)
+            out.write(_bytes(file))
+        then = time.time() - _AGE
+        os.utime(new, (then, then))
+        yield lambda: new.rename(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 PROGRAM = "/usr/bin/postern"
 # Exit statuses of apply (entrypoint/apply.py).
-_NOTHING, _UNREAD, _CHANGED, _REFUSED = 0, 10, 11, 78
-_RESULTS = {_NOTHING: "nothing", _UNREAD: "changed", _CHANGED: "changed", _REFUSED: "refused"}
+_NOTHING, _UNREAD, _CHANGED, _PARTLY, _REFUSED = 0, 10, 11, 12, 78
+_RESULTS = {
+    _NOTHING: "nothing",
+    _UNREAD: "changed",
+    _CHANGED: "changed",
+    _PARTLY: "partly",
+    _REFUSED: "refused",
+}
 # Seconds. The second look comes sooner than the next first one: a change shall take effect within 5 s.
 _PAUSE, _SETTLE = 1.0, 0.5
 # What failed for another reason than the files themselves, a full disk for one, may succeed later.
@@ -108,7 +114,7 @@ class Reloads:
             self._refuse(f"postern apply was killed by {by}, by lack of memory perhaps")
         self._watcher.read_list()
         self._note(_RESULTS.get(code, "failed"))
-        return code == _UNREAD
+        return code in (_UNREAD, _PARTLY)
 
     def end(self) -> None:
         """Without waiting for what it was about to do: the next start makes all of the configuration anew."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from operator import methodcaller
@@ -25,6 +26,8 @@ _ENTRY = 16
 _GROWTH = 8
 _LEAST = 16 * 1024 * 1024
 _PART = 50_000
+# Of the pages that a change takes: for each level of the tree, free ones by the page that lists them, and at least.
+_TOUCHED, _LISTED, _SPARE = 3, 256, 16
 # The bytes that the environment or a file had; a Secret's too. No function of Python's: it is called a million times.
 _bytes = methodcaller("encode", "utf-8", "surrogateescape")
 
@@ -48,26 +51,69 @@ class Change:
 
 
 def compile_table(path: Path, table: Table) -> Change:
-    """Makes `path`.lmdb, or brings it to the table's content. Raises OSError.
+    """Makes `path`.lmdb, or brings it to the table's content. Raises OSError."""
+    with prepared(path, table) as (change, put):
+        put()
+        return change
+
+
+@contextmanager
+def prepared(path: Path, table: Table) -> Iterator[tuple[Change, Callable[[], None]]]:
+    """What compile_table() would change, and what does it then in one step, for which there is room. Raises OSError.
 
     Keys must be in the form in which Postfix looks them up, without capitals. The file can be read by root alone:
     Postfix opens it before it gives up its rights. postmap(1) would trim the white space at the end of a value, and a
     password may end in a space.
     """
     target = path.with_name(f"{path.name}.lmdb")
+    with (_altered if target.exists() else _made)(target, table.entries) as (change, commit):
+
+        def put() -> None:
+            with _worded(target):
+                commit()
+
+        yield change, put
+
+
+@contextmanager
+def _worded(file: Path) -> Iterator[None]:
     try:
-        if target.exists():
-            with _opened(target, table.entries) as database:
-                return _change(database, target, table.entries)
-        new = path.with_name(f".{path.name}.new.lmdb")
-        new.unlink(missing_ok=True)
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with _opened(new, table.entries) as database:
-            _fill(database, table.entries)
+        yield
     except lmdb.Error as error:
-        raise OSError(f"{target} cannot be written: {error}") from None
-    new.rename(target)
-    return Change(len(table.entries), added=len(table.entries))
+        raise OSError(f"{file} cannot be written: {error}") from None
+
+
+@contextmanager
+def _made(target: Path, entries: Mapping[str, str]) -> Iterator[tuple[Change, Callable[[], object]]]:
+    new = target.with_name(f".{target.stem}.new.lmdb")
+    new.unlink(missing_ok=True)
+    try:
+        with _worded(target):
+            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            with _opened(new, entries) as database:
+                _fill(database, entries)
+        yield Change(len(entries), added=len(entries)), lambda: new.rename(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _altered(file: Path, entries: Mapping[str, str]) -> Iterator[tuple[Change, Callable[[], object]]]:
+    # Closing any descriptor of the file gives up the lock, and the transaction must have ended by then.
+    with ExitStack() as opened:
+        with _worded(file):
+            database = opened.enter_context(_opened(file, entries))
+            locked = opened.enter_context(file.open("rb+"))
+            transaction = database.begin(write=True)
+            opened.callback(_cut, database, locked.fileno())
+            opened.callback(transaction.abort)
+            _wait_for_readers(locked.fileno())
+            before = _pages(transaction)
+            with transaction.cursor() as cursor:
+                change = _merge(cursor, entries)
+            if change:
+                _reserve(file, locked.fileno(), _most(database, transaction, before, change))
+        yield change, transaction.commit
 
 
 def _opened(file: Path, entries: Mapping[str, str]) -> lmdb.Environment:
@@ -86,12 +132,37 @@ def _fill(database: lmdb.Environment, entries: Mapping[str, str]) -> None:
             cursor.putmulti(((_bytes(key), _bytes(entries[key])) for key in part), append=True)
 
 
-def _change(database: lmdb.Environment, file: Path, entries: Mapping[str, str]) -> Change:
-    # Closing any descriptor of the file gives up the lock, and the transaction must have ended by then.
-    with file.open("rb+") as locked, database.begin(write=True) as transaction:
-        _wait_for_readers(locked.fileno())
-        with transaction.cursor() as cursor:
-            return _merge(cursor, entries)
+def _pages(transaction: lmdb.Transaction) -> int:
+    found = transaction.stat()
+    return int(found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"])
+
+
+def _most(database: lmdb.Environment, transaction: lmdb.Transaction, before: int, change: Change) -> int:
+    """The bytes that the file has at the most when the transaction is committed.
+
+    All pages that it touches are written anew, behind the others if none of those is free. One entry touches those on
+    the way to it, and where pages are split or joined, their neighbours.
+    """
+    found = transaction.stat()
+    entries = change.added + change.removed + change.altered
+    by_entry = _TOUCHED * (found["depth"] + 1) * entries + found["overflow_pages"]
+    touched = min(max(before, _pages(transaction)), by_entry)
+    # The list of free pages is in pages as well.
+    return int((database.info()["last_pgno"] + 1 + touched + touched // _LISTED + _SPARE) * found["psize"])
+
+
+def _reserve(file: Path, descriptor: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise OSError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _cut(database: lmdb.Environment, file: int) -> None:
+    """Gives back the room that was not needed."""
+    used = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    if used < os.fstat(file).st_size:
+        os.ftruncate(file, used)
 
 
 def _wait_for_readers(file: int) -> None:

@@ -139,22 +139,29 @@ WAYS: dict[str, Change] = {
 }
 
 
+def in_time(take: Callable[[], float]) -> None:
+    """The better of two: the machine may be busy with other tests."""
+    assert take() < SECONDS or take() < SECONDS
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_new_recipient_is_known_within_5_s_in_open_sessions_and_new_ones(
-    live: Relay, mounted: Mounted
+    live: Relay, mounted: Mounted, way: str
 ) -> None:
-    """Asked in each session before, and again after each way to change the file."""
-    took = []
+    """Asked in each session before, and again after, whichever way the file is changed."""
     with live.smtp(INBOUND) as session:
-        for change in WAYS.values():
+
+        def take() -> float:
             to = someone("example.net")
             assert (reply(session, to), reply(session, "ann@example.net")) == (550, 250)
-            change(mounted, "relay_recipients", mounted.tables["relay_recipients"] + f"{to}\n")
-            took.append(becomes(250, lambda: reply(session, to)))  # noqa: B023
+            WAYS[way](mounted, "relay_recipients", mounted.tables["relay_recipients"] + f"{to}\n")
+            took = becomes(250, lambda: reply(session, to))
             assert reply(session, "ann@example.net") == 250
             with live.smtp(INBOUND) as another:
                 assert (reply(another, to), reply(another, "ann@example.net")) == (250, 250)
-    # The machine may be busy with other tests for one of the three.
-    assert sorted(took)[1] < SECONDS, took
+            return took
+
+        in_time(take)
 
 
 def test_a_recipient_that_was_taken_out_is_refused_in_open_sessions_and_new_ones(
@@ -232,12 +239,17 @@ def test_a_new_user_may_log_in_at_once(live: Relay, mounted: Mounted) -> None:
     assert login() == 235
 
 
-def test_a_login_may_send_as_another_address_at_once(live: Relay, mounted: Mounted) -> None:
+def test_a_login_may_send_as_another_address_within_5_s(live: Relay, mounted: Mounted) -> None:
     with submissions(live) as session:
         session.login("app", "secret")
-        assert reply(session, someone(), "new@example.com") == 553
-        mounted.rename("sender_logins", "app app@example.com new@example.com\n")
-        becomes(250, lambda: reply(session, someone(), "new@example.com"))
+
+        def take() -> float:
+            sender = someone("example.com")
+            assert reply(session, someone(), sender) == 553
+            mounted.rename("sender_logins", f"app app@example.com {sender}\n")
+            return becomes(250, lambda: reply(session, someone(), sender))
+
+        in_time(take)
 
 
 def test_clients_that_send_all_the_time_notice_none_of_ten_reloads(
@@ -293,6 +305,7 @@ def test_an_edit_into_nonsense_changes_nothing_and_is_told_until_it_is_mended(
     assert "/config/transport" not in live.readiness()
 
 
+SALT = "a salt of enough characters"
 PASSWORD = "the-first-password"
 NEW_PASSWORD = "the password after it "
 
@@ -305,7 +318,10 @@ def _plain(
     (directory / "config").mkdir()
     (directory / "secret").mkdir()
     (directory / "secret/password").write_text(PASSWORD)
+    (directory / "secret/salt").write_text(SALT)
     env = {
+        "LOG_ADDRESSES": "hashed",
+        "LOG_ADDRESSES_SALT_FILE": "/secret/salt",
         "RELAYHOST_USERNAME": "me",
         "RELAYHOST_PASSWORD_FILE": "/secret/password",
         "RELAYHOST_CA_FILE": tls.CA,
@@ -357,14 +373,39 @@ def test_what_takes_a_restart_is_said_and_nothing_is_done_by_halves(plain: tuple
     relay, directory = plain
     services = relay.services()
     (directory / "config/users").write_text(TABLES["users"])
-    relay.logged(
-        "error: this changes what a port is for, where logins come from or how the log is written, which takes a restart"
-    )
+    relay.logged("error: this changes what a port is for or where logins come from, which takes a restart")
     until("it is told", lambda: "takes a restart" in relay.readiness(), needs=[relay.container])
     assert relay.readiness().startswith("200 ")
     assert relay.services() == services
     (directory / "config/users").unlink()
     until("it is forgotten", lambda: "takes a restart" not in relay.readiness(), needs=[relay.container])
+
+
+def test_a_new_salt_of_the_log_waits_for_a_restart_and_keeps_no_other_change_waiting(
+    plain: tuple[Relay, Path], sink: Sink
+) -> None:
+    """Else a certificate would not be renewed as long as it waits."""
+    relay, directory = plain
+    told = "LOG_ADDRESSES_SALT: the new one takes a restart of the relay"
+
+    def logged_as(to: str) -> str:
+        relay.send(to)
+        sink.mail(to)
+        relay.logged("status=sent")
+        return re.findall(r"to=<(\w+)@example.info>", relay.logs())[-1]
+
+    before = logged_as(to := someone("example.info"))
+    (directory / "secret/salt").write_text(f"another: {SALT}")
+    until("it is told", lambda: told in relay.readiness(), needs=[relay.container])
+    (directory / "config/transport").write_text(
+        "gone.example error:5.1.2 closed\nshut.example error:5.1.2 x\n"
+    )
+    becomes(550, lambda: new_reply(relay, 25, someone("shut.example")))
+    assert told in relay.readiness()
+    assert logged_as(to) == before
+    (directory / "secret/salt").write_text(SALT)
+    until("it is forgotten", lambda: told not in relay.readiness(), needs=[relay.container])
+    assert SALT not in relay.logs()
 
 
 def test_a_start_on_a_full_disk_is_no_mistake_in_the_settings(
@@ -385,17 +426,32 @@ def test_a_start_on_a_full_disk_is_no_mistake_in_the_settings(
 def test_an_edit_that_the_disk_has_no_room_for_changes_nothing(
     start_relay: StartRelay, tmp_path: Path
 ) -> None:
-    tables = Mounted(tmp_path, {"transport": "example.org smtp:[sink]:25\n"})
+    """Nor do smaller tables that are of the same edit, before it or after it."""
+    before = {"transport": "example.org smtp:[sink]:25\n", "virtual": "info@example.com ann@example.com\n"}
+    large = {
+        "transport": "".join(f"{n}.example.org error:x\n" for n in range(60_000)),
+        "virtual": "".join(f"{n}@example.com ann@example.com\n" for n in range(60_000)),
+    }
+    tables = Mounted(tmp_path, before)
     relay = start_relay(
         volumes={str(tmp_path): {"bind": "/config", "mode": "ro"}},
         tmpfs={"/run": "", "/var/lib/postern": "size=1m"},
     )
-    tables.rename("transport", "".join(f"{n}.example.org error:x\n" for n in range(60_000)))
-    relay.logged("error: /run/postern/tables/transport.lmdb cannot be written")
-    until("it is told", lambda: "cannot be written" in relay.readiness())
-    assert relay.readiness().startswith("200 ")
-    table = "lmdb:/run/postern/tables/transport"
-    assert relay.exec("postmap", "-s", table).lines == ["example.org\tsmtp:[sink]:25"]
+
+    def in_force() -> dict[str, list[str]]:
+        return {
+            name: relay.exec("postmap", "-s", f"lmdb:/run/postern/tables/{name}").lines for name in before
+        }
+
+    had = in_force()
+    assert had["transport"] == ["example.org\tsmtp:[sink]:25"]
+    for name, small in (("virtual", "transport"), ("transport", "virtual")):
+        tables.tables |= {small: before[small].replace("example", "changed")}
+        tables.swap(name, large[name])
+        relay.logged(f"error: /run/postern/tables/{name}.lmdb cannot be written")
+        until("it is told", lambda: f"{name}.lmdb cannot be written" in relay.readiness())  # noqa: B023
+        assert relay.readiness().startswith("200 ")
+        assert in_force() == had
 
 
 def test_neither_a_full_tmpfs_nor_a_pipe_in_a_files_place_ends_the_relay(

@@ -201,6 +201,27 @@ def test_nonsense_in_any_table_keeps_all_that_was_there_and_is_told(
     assert inside.mail(to)
 
 
+SECRETS = {
+    "hashes": f"ann:{HASH}\nbob:{HASH}\n",
+    "passwords": f"ann:{PLAINTEXT}\nbob:{PLAINTEXT}\n",
+    "a key": tls.issue("x.example", by=trustme.CA()).key,
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_secrets_in_a_tables_place_are_refused_by_their_line_and_not_shown(
+    live: Relay, change: Change, kind: str
+) -> None:
+    """A file that was mounted at the wrong name; every mistake that it is would be told."""
+    before = live.logs().count("error: /config/transport:2: must ")
+    change("transport", SECRETS[kind])
+    until("it is told", lambda: "/config/transport:2: must " in live.readiness(), state=live.logs)
+    assert live.logs().count("error: /config/transport:2: must ") == before + 1
+    told = live.logs() + live.readiness()
+    for secret in (HASH, PLAINTEXT, *SECRETS["a key"].splitlines()[1:-1]):
+        assert secret not in told
+
+
 def test_a_users_file_that_grows_to_100_mb_keeps_those_who_were_there(
     live: Relay, directory: Path, change: Change
 ) -> None:
@@ -264,3 +285,30 @@ def test_tables_that_hold_senders_and_recipients_in_bounds_keep_them_there_when_
         assert log_in(session, "app", "secret").startswith("235 ")
         assert reply(session, someone("example.org"), "somebody.else@example.com") == 553
     assert recipient() == 550
+
+
+def test_mail_keeps_its_way_while_its_table_is_away_or_empty(
+    live: Relay, directory: Path, change: Change, sink: Sink, inside: Sink
+) -> None:
+    """What is for a server inside, or for nobody, would go to the upstream: to the world."""
+    change("virtual", TABLES["virtual"])
+    change("transport", TABLES["transport"] + "secret.example error:5.1.2 for nobody\n")
+
+    def refused() -> bool:
+        with live.smtp(587) as session:
+            return reply(session, someone("secret.example"), APP) == 550
+
+    until("the table is in force", refused, state=live.logs)
+    for action in (Path.unlink, Path.touch):
+        for name in ("transport", "virtual"):
+            told = f"error: {name.upper()}: must not go while the relay runs"
+            before = live.logs().count(told)
+            action(directory / name)
+            until(f"{name} is missed", lambda: live.logs().count(told) > before, state=live.logs)  # noqa: B023
+        assert "must not go" in live.readiness()
+        assert refused()
+        live.send(to := someone("away.example"), port=587)
+        assert inside.mail(to)
+        live.send("info@example.com", port=587)
+        assert sink.mail("first@example.org")
+        assert not sink.received(to) + sink.received("info@example.com")

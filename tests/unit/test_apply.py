@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,43 @@ def test_a_sasldb_is_made_anew_only_for_other_users(root: Path) -> None:
     assert not (root / "logins/sasldb2").exists()
 
 
+def everything(root: Path) -> dict[str, bytes]:
+    """Tables as well, which are elsewhere."""
+    return {str(path): path.read_bytes() for path in root.parent.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("large", ["tables/transport", "tables/virtual", "logins/users"])
+def test_a_disk_without_room_for_a_part_of_the_change_keeps_all_of_it_out(root: Path, large: str) -> None:
+    """Whichever comes first. A limit on the size of files stands in for the disk."""
+    many = {f"{number}.example.org": "error:closed" for number in range(60_000)}
+    tables = {name: {"a@b": "c"} for name in ("tables/transport", "tables/virtual", "tables/sender_logins")}
+    users = "ann:$6$x\n" * 60_000 if large == "logins/users" else "ben:$6$y\n"
+    made = [file for file in files(users=users, main="a = 2\n") if file.path not in tables]
+    made += [Table(name, many if name == large else few) for name, few in tables.items()]
+    before = everything(root)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot be written|File too large"):
+            put(made, root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert everything(root) == before
+    assert len(put(made, root)) == 5
+
+
+def test_what_cannot_be_put_in_its_place_is_named_with_what_is_in_force(root: Path) -> None:
+    """Everything was ready: only what no check can foresee is left, a disk that fails for one."""
+    (root / MAIN_CF).unlink()
+    (root / MAIN_CF).mkdir()
+    made = files(route="error:closed", users="ben:$6$y\n")
+    with pytest.raises(
+        apply.PartlyError, match=r"^partly in force: transport, users, but not main\.cf: .*dir"
+    ):
+        apply.put_in_force(made, [file for file in made if isinstance(file, File)][::2], root)
+    assert (root / "logins/users").read_text() == "ben:$6$y\n"
+
+
 @pytest.mark.parametrize(
     "gone",
     [
@@ -104,14 +142,18 @@ def test_a_sasldb_is_made_anew_only_for_other_users(root: Path) -> None:
         "relay_recipient_maps = lmdb:/run/postern/tables/relay_recipients, regexp:{ }",
         "sender_dependent_default_transport_maps = lmdb:/run/postern/tables/upstream_senders",
         "relayhost = smtp.example.com:25",
+        "transport_maps = lmdb:/run/postern/tables/transport lmdb:/run/postern/tables/relay_domains",
+        "relay_domains = lmdb:/run/postern/tables/relay_domains",
+        "virtual_alias_maps = lmdb:/run/postern/tables/virtual",
     ],
 )
 def test_what_holds_mail_in_bounds_does_not_go_while_the_relay_runs(root: Path, gone: str) -> None:
     """Its file may be away for a moment, or cut off by the script that writes it."""
     name = gone.partition(" ")[0]
     (root / MAIN_CF).write_text(f"a = 1\n{gone}\nb = 1\n")
-    [problem] = apply.lifted([File(MAIN_CF, f"a = 1\n{name} = \nb = 1\n")], root)
-    assert "must not go while the relay runs" in problem
+    problems = list(apply.lifted([File(MAIN_CF, f"a = 1\n{name} = \nb = 1\n")], root))
+    assert len(problems) == gone.count("/tables/") or name == "relayhost"
+    assert all("must not go while the relay runs" in problem for problem in problems)
     assert not list(apply.lifted([File(MAIN_CF, f"a = 2\n{gone}\nb = 1\n")], root))
 
 
@@ -127,3 +169,46 @@ def test_why_an_edit_was_refused_is_shown_as_the_log_shows_addresses(
         log.use("plain", "full")
     assert (tmp_path / "refused").read_text() == "/config/virtual:2: a***@example.com is there twice\n"
     assert "ann@" not in capfd.readouterr().out
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where apply() leaves what it has to tell."""
+    for name in ("REFUSED", "APPLIED"):
+        monkeypatch.setattr(apply, name, tmp_path / name.lower())
+    monkeypatch.setattr(apply, "CONFIGURATION", tmp_path)
+    monkeypatch.setattr(log, "use_installed", lambda: None)
+    return tmp_path
+
+
+def test_a_new_salt_waits_for_a_restart_and_keeps_nothing_else_waiting(
+    told: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed, later = {"etc/postfix/tls.pem": ""}, [*apply._LATER.values()]
+    for result, status in (
+        ((changed, later), apply.UNREAD),
+        (({}, later), apply.EX_CONFIG),
+        ((changed, []), apply.UNREAD),
+    ):
+        monkeypatch.setattr(apply, "_apply", lambda _, result=result: result)
+        assert apply.apply({}) == status
+        assert (told / "refused").exists() == bool(result[1])
+        if result[1]:
+            assert "LOG_ADDRESSES_SALT: the new one takes a restart" in (told / "refused").read_text()
+    assert "the files are right again" in capfd.readouterr().out
+    assert (told / "applied").read_text() == "the certificate has changed\n"
+
+
+def test_a_change_that_is_partly_in_force_is_not_said_to_have_no_effect(
+    told: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise apply.PartlyError(["tables/virtual"], "etc/postfix/tls.pem", OSError("I/O error"))
+
+    monkeypatch.setattr(apply, "_apply", fail)
+    assert apply.apply({}) == apply.PARTLY
+    partly = "partly in force: virtual, but not the certificate: I/O error"
+    assert (told / "refused").read_text() == f"{partly}\n"
+    logged = capfd.readouterr().out
+    assert f"error: {partly}" in logged
+    assert "what was in force before it stays" not in logged

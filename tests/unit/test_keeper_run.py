@@ -375,6 +375,16 @@ def test_a_change_that_is_refused_or_fails_is_counted_and_postfix_not_disturbed(
     assert relay.keeper.state()["reloads"] == 0
 
 
+def test_a_change_that_is_partly_in_force_is_counted_as_failed_and_postfix_told_of_that_part(
+    changing: Callable[[str], Changing],
+) -> None:
+    """The attempt that puts the rest in force may be one that Postfix sees by itself."""
+    relay = changing("exit 12")
+    relay.change()
+    relay.counted("reload_failures", 1)
+    wait("Postfix was told", lambda: len(relay.lines("reloads")) == 1)
+
+
 def test_what_changes_while_an_apply_runs_is_applied_after_it(changing: Callable[[str], Changing]) -> None:
     relay = changing(
         "[ -e running ] && >twice; >running; until [ -e go ]; do sleep 0.01; done; rm running; exit 10"

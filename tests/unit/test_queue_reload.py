@@ -68,6 +68,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
         ),
         ("echo transport >applied; exit 11", {"result": "changed", "lines": ["transport"]}),
         ("printf 'one\\ntwo\\n' >refused; exit 78", {"result": "refused", "lines": ["one", "two"]}),
+        ("echo partly >refused; exit 12", {"result": "partly", "lines": ["partly"]}),
         ("echo no space >refused; exit 1", {"result": "failed", "lines": ["no space"]}),
         ("exit 1", {"result": "failed", "lines": ["the log says what"]}),
     ],

@@ -232,3 +232,43 @@ def test_a_disk_that_is_full_is_an_error_that_names_the_table(tmp_path: Path) ->
 
     assert in_a_child(compile_many) == 0
     assert len(content(tmp_path)) == 10
+
+
+HALF = {key: "OK" for number, key in enumerate(MANY) if number % 2}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [MANY | {"new@x": "OK"}, dict.fromkeys(MANY, "no"), HALF, others(0), others(0) | HALF],
+    ids=["one more", "altered", "half", "others", "half others"],
+)
+def test_what_is_ready_takes_no_more_room_when_it_is_put_in_force(
+    after: dict[str, str], tmp_path: Path
+) -> None:
+    """Or the disk could be full between two tables of one change. The second time there are free pages in the file."""
+    path = tmp_path / "t"
+    compiled(tmp_path, MANY)
+
+    def put_without_room() -> None:
+        for entries in (after, MANY, after):
+            with tables.prepared(path, Table("t", entries)) as (change, put):
+                size = (tmp_path / "t.lmdb").stat().st_size
+                _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+                put()
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+            assert change
+            assert (tmp_path / "t.lmdb").stat().st_size < size
+
+    assert in_a_child(put_without_room) == 0
+    assert content(tmp_path).keys() == after.keys()
+
+
+def test_what_was_ready_and_is_not_wanted_leaves_nothing(tmp_path: Path) -> None:
+    compiled(tmp_path, TEN)
+    before = (tmp_path / "t.lmdb").read_bytes()
+    for name in ("t", "another"):
+        with tables.prepared(tmp_path / name, Table(name, MANY)) as (change, _):
+            assert change.entries == len(MANY)
+    assert [file.name for file in tmp_path.iterdir()] == ["t.lmdb"]
+    assert (tmp_path / "t.lmdb").read_bytes() == before
