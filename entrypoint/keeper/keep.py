@@ -191,7 +191,6 @@ class Keeper:
             self._reloads.turn()
             self._wakeups.turn()
             self._look_at_the_clock()
-            self._look_at_the_log()
             if self._answers and (result := self._reloads.result()):
                 self._answers.tell("reload", result)
         status = self.stop() if self._stopping else self.clear_away()
@@ -260,6 +259,8 @@ class Keeper:
         for key, _ in self._selector.select(self._log.wait(timeout)):
             key.data()
         self._log.turn()
+        # Also while it is stopped: a drain, which may take hours, would wait for what does not move.
+        self._look_at_the_log()
 
     def _on_log(self, data: bytes) -> None:
         self._standstill.heard()
@@ -282,8 +283,9 @@ class Keeper:
 
     def _look_at_the_log(self) -> None:
         if self._status is None and self._standstill.look(self._master):
+            then = "" if self._stopping else " and started anew"
             self._stream.say(
-                "error: Postfix stands still, as nobody reads its log (postlogd was killed): it is ended and started anew"
+                f"error: Postfix stands still, as nobody reads its log (postlogd was killed): it is ended{then}"
             )
             os.kill(self._master, signal.SIGKILL)
 

@@ -37,6 +37,7 @@ wakeups._EVERY = 0.02
 wakeups._ahead = lambda: -86400.0 * os.path.exists("set-back")
 reload._PATIENCE = float(sys.argv[4])
 keep._THROTTLED_FOR = float(sys.argv[5])
+keep.Standstill.look = lambda *_: os.path.exists("standstill")
 os.chdir(sys.argv[2])
 reload.PROGRAM = os.path.abspath("fake-apply")
 leftovers.SPOOL, connections.LISTS = "spool", ()
@@ -144,6 +145,23 @@ def test_a_stop_ends_postfix_and_loses_no_line_of_its_end(run: Callable[..., Run
     assert (status, lines[:-1]) == (0, [str(n) for n in range(1, 5001)])
     assert lines[-1].endswith(" s: 0 delivered; the spool is empty")
     assert keeper.state() == {}
+
+
+def test_a_postfix_that_stands_still_is_ended_in_a_drain_too_which_would_wait_for_it_to_the_end(
+    run: Callable[..., Running],
+) -> None:
+    keeper = run("#!/bin/sh\nmkdir -p spool/active\n>spool/active/4jWyDY0YgDz5nFW\n>ready\nexec sleep 30\n")
+    keeper.until("ready")
+    keeper.until_noted()
+    keeper.process.send_signal(signal.SIGTERM)
+    # What the drain begins with.
+    keeper.until("told")
+    began = time.monotonic()
+    (keeper.directory / "standstill").touch()
+    _, lines = keeper.end()
+    assert time.monotonic() - began < 3  # of the 5 s of its drain_timeout
+    assert any("Postfix stands still" in line and line.endswith("it is ended") for line in lines)
+    assert "1 stays in the spool for the next start" in "".join(lines)
 
 
 def test_a_program_that_master_cannot_start_is_noted_for_the_health_program(
