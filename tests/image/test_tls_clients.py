@@ -42,6 +42,7 @@ SEPARATE: Environment = {
     "SMTPD_TLS_KEY_FILE": "/tls/secret/tls.key",
     "SMTPD_TLS_CHAIN_FILE": "/tls/secret/chain.crt",
 }
+OWNED = "boss@example.com"
 LISTEN: Environment = {"LISTEN": "25:relay 587:submission 465:submissions"}
 # Without these sections testssl gives no rating; what is left out are simulated browsers, and each cipher by itself.
 SECTIONS = "-p -s -f -S -h -H -I -T --BB -R -C -O -Z -D -A -4 -J".split()
@@ -123,8 +124,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="module")
 def given(start_shared_relay: StartRelay, files: Files) -> Relay:
-    """With certificates for many names, and a client's certificate that counts as a login."""
-    env = SEPARATE | LISTEN | {"CLIENT_CERTIFICATES": f"{files.client.fingerprint} app"}
+    """With certificates for many names, and a client's certificate that counts as a login, beside one that owns an address."""
+    owned: Environment = {"SMTPD_SASL_USERS": "boss:a secret", "SENDER_LOGINS": f"boss {OWNED}"}
+    env = SEPARATE | LISTEN | owned | {"CLIENT_CERTIFICATES": f"{files.client.fingerprint} app"}
     return start_shared_relay(env, ports=WITH_TLS, volumes=files.volumes, aliases=(HOSTNAME,))
 
 
@@ -351,10 +353,19 @@ def test_another_client_certificate_may_not(given: Relay, tools: Client, port: i
     assert re.search(r"^<\S+ +554 5\.7\.1 .*Access denied", sent.output, re.MULTILINE)
 
 
-def submitted(tools: Client, port: int, who: str, to: str) -> Result:
+def test_a_client_certificate_sends_as_anybody_but_whose_address_is_a_logins(
+    given: Relay, tools: Client
+) -> None:
+    """As the start says; the test before has sent as an address that is nobody's."""
+    given.logged("clients with a listed certificate, as anybody whose address is no login's")
+    sent = submitted(tools, 465, "client", someone(), sender=OWNED)
+    assert f"553 5.7.1 <{OWNED}>: Sender address rejected: not logged in" in sent.output
+
+
+def submitted(tools: Client, port: int, who: str, to: str, *, sender: str = "app@example.com") -> Result:
     how = "--tls-on-connect" if port == 465 else "--tls"
     certificate = ["--tls-cert", f"/tls/{who}.pem", "--tls-key", f"/tls/{who}.pem"]
-    return tools.swaks(f"{HOSTNAME}:{port}", to, how, *certificate)
+    return tools.swaks(f"{HOSTNAME}:{port}", to, how, *certificate, sender=sender)
 
 
 def fault(text: Callable[[], str]) -> Callable[[Path], Environment]:
