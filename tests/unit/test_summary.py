@@ -1,0 +1,165 @@
+"""What the start says of itself, where a reader sees a mistake before mail shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from entrypoint.config import decision, summary
+from entrypoint.config.host import Host
+from entrypoint.config.policy import Policy
+
+
+def test_the_start_says_who_may_send_and_where_mail_goes(machine: Host) -> None:
+    environ = {
+        "RELAYHOST": "[smtp.example.com]:587",
+        "RELAYHOST_USERNAME": "u",
+        "RELAYHOST_PASSWORD": "hunter2",
+    }
+    said = "\n".join(summary.summary(decision.make(environ, None, machine)))
+    assert said == (
+        "relay.example.com listens on 25 (relay), 587 (relay)\n"
+        "may send: 127.0.0.0/8 ::1/128 172.18.0.0/16, but not 172.18.0.1\n"
+        "sends everything to [smtp.example.com]:587 as u over TLS only, certificate verified (secure)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"TRUST_GATEWAY": "yes"}, "TRUST_GATEWAY=yes: safe only while"),
+        (
+            {"MYNETWORKS": "8.8.8.8", "ALLOW_PUBLIC_NETWORKS": "yes"},
+            "ALLOW_PUBLIC_NETWORKS=yes: 8.8.8.8/32 may send",
+        ),
+        ({"MYHOSTNAME": "relay"}, "not a fully qualified name"),
+        (
+            {
+                "RELAYHOST": "[h]",
+                "RELAYHOST_USERNAME": "u",
+                "RELAYHOST_PASSWORD": "p",
+                "RELAYHOST_TLS_LEVEL": "encrypt",
+            },
+            "RELAYHOST_TLS_LEVEL=encrypt: whoever answers as [h]:25 gets the password",
+        ),
+        (
+            {"SASL_SQL_URL": "mysql://relay@db.example.com/mail", "SASL_SQL_TLS_LEVEL": "may"},
+            "SASL_SQL_TLS_LEVEL=may: whoever answers as the database says who may log in",
+        ),
+        (
+            {"SASL_DOVECOT_PATH": "inet:dovecot.example.com:12345"},
+            "SASL_DOVECOT_PATH=inet:dovecot.example.com:12345: every client's password goes there in clear",
+        ),
+        ({"POSTFIX_max_use": "5"}, "POSTFIX_max_use=5 replaces"),
+    ],
+)
+def test_what_lowers_security_is_said_at_every_start(
+    environ: dict[str, str], said: str, machine: Host
+) -> None:
+    warnings = summary.warnings(decision.make(environ, None, machine))
+    assert any(said in warning for warning in warnings), warnings
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"SASL_SQL_URL": "mysql://relay@db.example.com/mail"},
+        {"SASL_SQL_URL": "mysql://relay@localhost/mail"},
+        {"SASL_SQL_URL": "postgresql://relay@[::1]/mail", "SASL_SQL_TLS_LEVEL": "may"},
+        {"SASL_DOVECOT_PATH": "inet:127.0.0.1:12345"},
+        {"SASL_DOVECOT_PATH": "inet:[::1]:12345"},
+        {"SASL_DOVECOT_PATH": "unix:/run/dovecot/auth"},
+    ],
+    ids=lambda environ: str(next(iter(environ.values()))),
+)
+def test_where_no_network_can_be_listened_to_nothing_is_warned_of(
+    environ: dict[str, str], machine: Host
+) -> None:
+    assert not [w for w in summary.warnings(decision.make(environ, None, machine)) if "SASL" in w]
+
+
+@pytest.fixture
+def of_several(machine: Host, tmp_path: Path) -> Callable[..., Policy]:
+    """The decisions for lines of UPSTREAMS that each have a login."""
+    (password := tmp_path / "password").write_text("hunter2\n")
+
+    def make(*lines: str, **rest: str) -> Policy:
+        whole = "\n".join(f"{line} user=u password_file={password}" for line in lines)
+        return decision.make({"UPSTREAMS": whole, **rest}, None, machine)
+
+    return make
+
+
+def test_each_upstream_that_is_not_verified_is_named_with_what_made_it_so(
+    of_several: Callable[..., Policy],
+) -> None:
+    gets = "whoever answers as {} gets the password"
+
+    def told(policy: Policy) -> list[str]:
+        return [warning for warning in summary.warnings(policy) if "gets the password" in warning]
+
+    lines = ("* [h1]", "* [h2] tls=encrypt", "@a.example [h3]:587 tls=encrypt", "@b.example [h4]:587")
+    assert told(of_several(*lines)) == [
+        f"UPSTREAMS: tls=encrypt: {gets.format(hop)}" for hop in ("[h2]:25", "[h3]:587")
+    ]
+    assert told(of_several("* [h1] tls=secure", "* [h2]", RELAYHOST_TLS_LEVEL="encrypt")) == [
+        f"RELAYHOST_TLS_LEVEL=encrypt: {gets.format('[h2]:25')}"
+    ]
+
+
+def test_the_start_says_of_each_upstream_how_mail_gets_there(of_several: Callable[..., Policy]) -> None:
+    said = summary.summary(of_several("* [h1]", "* [h2]:587 tls=encrypt", "@a.example [h3]"))
+    assert said[-2:] == [
+        "sends everything else to [h1]:25 as u over TLS only, certificate verified (secure), else to [h2]:587 as u over TLS "
+        "only, certificate not verified (encrypt)",
+        "sends mail of @a.example to [h3]:25 as u over TLS only, certificate verified (secure)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"SMTPD_SASL_USERS": "ann:one"}, "the users in SMTPD_SASL_USERS, as anybody"),
+        (
+            {"SMTPD_SASL_USERS": "ann:one", "CLIENT_CERTIFICATES": "AB" * 32},
+            "the users in SMTPD_SASL_USERS and clients with a listed certificate, as anybody",
+        ),
+        (
+            {"SMTPD_SASL_USERS": "ann:one", "SENDER_LOGINS": "ann @example.com"},
+            "the users in SMTPD_SASL_USERS, each as its own addresses",
+        ),
+        (
+            {
+                "SMTPD_SASL_USERS": "ann:one",
+                "SENDER_LOGINS": "ann @a.example",
+                "CLIENT_CERTIFICATES": "AB" * 32,
+            },
+            "the users in SMTPD_SASL_USERS, each as its own addresses, and clients with a listed certificate, as anybody "
+            "whose address is no login's",
+        ),
+    ],
+    ids=["logins", "certificates", "owners", "both"],
+)
+def test_the_start_says_as_whom_each_kind_of_login_may_send(
+    environ: dict[str, str], said: str, machine: Host
+) -> None:
+    assert f"may send with a login: {said}" in summary.summary(decision.make(environ, None, machine))
+
+
+def test_an_alias_that_leads_to_nobody_is_said_at_every_start(machine: Host) -> None:
+    lines = [
+        "info@example.com ann@example.com",
+        "sales@example.com gone@example.com",
+        "help@example.com sales@example.com",
+        "boss@example.com ben@example.net",
+        "web@example.com abuse@example.com",
+    ]
+    environ = {
+        "RELAY_DOMAINS": "example.com [inside]:25",
+        "RELAY_RECIPIENTS": "ann@example.com",
+        "VIRTUAL": "\n".join(lines),
+    }
+    [told] = [w for w in summary.warnings(decision.make(environ, None, machine)) if "VIRTUAL" in w]
+    assert told.startswith("VIRTUAL leads sales@example.com to gone@example.com, whom RELAY_RECIPIENTS")
