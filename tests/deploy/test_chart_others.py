@@ -67,21 +67,21 @@ def test_a_replica_is_full_to_the_autoscaler_at_about_what_is_planned_for_it() -
     full = request * target / 100 / each
     assert planned * 2 / 3 < full < planned * 3 / 2
     [text] = (said for path, _, said in chart.described() if path == "autoscaling.cpuUtilization")
-    assert f"{target} % of {request}m are {request * target // 100}m: at {each:.0f} ms" in text
-    assert f"{request * target / 100 / round(each):.0f} mails a second" in text
+    assert f"{target} % of {request}m are {request * target // 100}m: at {each:g} ms" in text
+    assert f"{full:.0f} mails a second" in text
 
 
 def test_the_processor_that_is_asked_for_is_the_users_choice() -> None:
     scaled: Object = {"autoscaling": {"enabled": True}}
     by_queue: Object = {"autoscaling": {"enabled": True, "metric": "queue"}}
-    for given, said in (({}, "50m"), (scaled, "400m"), (by_queue, "50m")):
+    for given, said in (({}, "50m"), (scaled, "500m"), (by_queue, "50m")):
         assert relay(given)["resources"] == {
             "requests": {"cpu": said, "memory": "256Mi"},
             "limits": {"memory": "256Mi"},
         }
     [text] = (said for path, _, said in chart.described() if path == "resources")
     assert "not set: 50m" in text
-    assert "400m with an autoscaler" in text
+    assert "500m with an autoscaler" in text
     own: Object = {"resources": {"requests": {"cpu": "1"}}}
     for given in (own, own | scaled):
         assert relay(given)["resources"]["requests"]["cpu"] == "1"

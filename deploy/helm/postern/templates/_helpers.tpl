@@ -77,7 +77,7 @@ app.kubernetes.io/component: test
 {{/* What the processor is asked for follows from who goes by it, unless it is given. */}}
 {{- define "postern.resources" -}}
 {{- $scaled := and .Values.autoscaling.enabled (eq .Values.autoscaling.metric "cpu") }}
-{{- merge (deepCopy .Values.resources) (dict "requests" (dict "cpu" (ternary "400m" "50m" $scaled))) | toYaml }}
+{{- merge (deepCopy .Values.resources) (dict "requests" (dict "cpu" (ternary "500m" "50m" $scaled))) | toYaml }}
 {{- end }}
 
 {{- define "postern.healthPort" -}}
