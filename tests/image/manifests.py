@@ -26,13 +26,14 @@ _SECRET: Object = {
     "metadata": {"name": "upstream"},
     "stringData": {"password": PASSWORD},
 }
+OF_ALL_IN_THE_NETWORK = {
+    "MYHOSTNAME": "app.example.com",
+    "RELAYHOST": f"[{PROVIDER}]:{PORT}",
+    "RELAYHOST_USERNAME": USER,
+}
+"""The settings of a relay that takes mail from other Pods."""
 _VALUES: Object = {
-    "settings": {
-        "MYHOSTNAME": "app.example.com",
-        "MYNETWORKS": "127.0.0.0/8",
-        "RELAYHOST": f"[{PROVIDER}]:{PORT}",
-        "RELAYHOST_USERNAME": USER,
-    },
+    "settings": OF_ALL_IN_THE_NETWORK | {"MYNETWORKS": "127.0.0.0/8"},
     "secrets": {"existingSecret": "upstream", "settings": {"RELAYHOST_PASSWORD": "password"}},
     "extraContainers": [
         {
@@ -102,6 +103,18 @@ def of_the_chart(**values: object) -> Manifest:
             {"name": template, "persistentVolumeClaim": {"claimName": f"{template}-{name}"}}
         )
     return Manifest(name, spec, (_SECRET, chart.only("ConfigMap", given, "-settings"), *claims))
+
+
+def first_mail(to: str, server: str) -> Object:
+    """The Pod of `helm test`, which asks the relay itself where it would ask its Service."""
+    [pod] = [each for each in chart.objects(_VALUES | {"test": {"recipient": to}}) if each["kind"] == "Pod"]
+    [container] = pod["spec"]["containers"]
+    container["image"] = f"localhost/{engine.RELAY}"
+    ports = {each["name"]: str(each["containerPort"]) for each in of_the_chart().relay["ports"]}
+    behind = {"SERVER": server, "SERVER_PORT": ports["smtp"]}
+    for each in container["env"]:
+        each["value"] = behind.get(each["name"], each["value"])
+    return pod
 
 
 def on_openshift(found: Manifest) -> Manifest:

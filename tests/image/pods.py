@@ -1,7 +1,8 @@
 """Pods, run by podman in a container: as much of a node as manifests can be tried on without a cluster.
 
-`podman kube play` starts what they say. Of native sidecars, preStop and fsGroup it knows nothing, and of its containers it
-stops all at once: there it is led here as a kubelet would do it, by the manifest's own words.
+`podman kube play` starts what they say. Of native sidecars, preStop and fsGroup it knows nothing, its volumes come with what
+the image has there, and of its containers it stops all at once: there it is led here as a kubelet would do it, by the
+manifest's own words.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from docker.models.containers import Container
 from docker.models.networks import Network
@@ -33,26 +34,42 @@ _RIGHTS: dict[str, Any] = {
 }
 # The kubelet's, where a Pod does not say.
 _GRACE_SECONDS = 30
+_OF_ENDED = (
+    "{{.State.Status}} {{.State.ExitCode}} {{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.EffectiveCaps}}"
+)
 # For each thing that is waited for, the 30 s of a preStop among them.
 _SECONDS = 90
 
 
+# What a kubelet mounts from a volume `$1` of each kind; Kubernetes' are empty, but for a file system's own directory, and
+# everybody's or root's. A claim that has that directory was mounted before.
+_MADE = {
+    "emptyDir": 'find "$1" -mindepth 1 -delete; chown 0:0 "$1"; chmod 777 "$1"',
+    "persistentVolumeClaim": """
+        if [ ! -d "$1/lost+found" ]; then
+            find "$1" -mindepth 1 -delete; chown 0:0 "$1"; chmod 755 "$1"; mkdir -m 700 "$1/lost+found"
+        fi""",
+    "secret": "",
+}
 # No file becomes executable: to Postfix a message that its group may execute is one to be returned (postsuper -e).
 _TO_THE_GROUP = """
 chgrp -R "$2" "$1"
 find "$1" -type d -exec chmod g+rwxs {} + -o -type f -exec chmod g+rw {} +
 """
-# What a kubelet does with a volume `$1` of each kind for the fsGroup `$2`. Only what the group has already is a claim
-# that was mounted before.
+# And what it does with it for the fsGroup `$2`.
 _GIVEN = {
-    "emptyDir": f'find "$1" -mindepth 1 -delete; chmod 777 "$1"; {_TO_THE_GROUP}',
-    "persistentVolumeClaim": f"""
-        if [ "$(stat -c %g "$1")" != "$2" ]; then
-            find "$1" -mindepth 1 -delete; chmod 755 "$1"; mkdir -m 700 "$1/lost+found"
-        fi
-        {_TO_THE_GROUP}""",
+    "emptyDir": _TO_THE_GROUP,
+    "persistentVolumeClaim": _TO_THE_GROUP,
     "secret": 'chgrp -R "$2" "$1"; chmod -R g+rX "$1"',
 }
+
+
+class Ended(NamedTuple):
+    """A container that ended by itself, and as what it ran: user, whether its root was read-only, capabilities."""
+
+    status: int
+    log: str
+    ran_as: str
 
 
 class Node:
@@ -77,21 +94,36 @@ class Node:
         self._load(docker, engine.RELAY)
 
     def play(self, manifest: Manifest) -> Pod:
-        file = f"{secrets.token_hex(3)}.yaml"
-        given = [*manifest.others, _in_its_group(_without_sidecars(manifest.pod))]
-        (self._directory / file).write_text("\n---\n".join(map(json.dumps, given)))
-        self.podman("kube", "play", "--start=false", f"{_HERE}/{file}")
-        if group := manifest.spec["securityContext"].get("fsGroup"):
-            self._give(manifest, group)
+        file = self._written(*manifest.others, _in_its_group(_without_sidecars(manifest.pod)))
+        self.podman("kube", "play", "--start=false", file)
+        self._mount(manifest)
         self.podman("pod", "start", manifest.name)
-        return Pod(self, manifest, f"{_HERE}/{file}")
+        return Pod(self, manifest, file)
 
-    def _give(self, manifest: Manifest, group: int) -> None:
-        """To the Pod's fsGroup what the relay mounts: as a kubelet gives it, and not as podman does.
+    def run(self, pod: Object) -> Ended:
+        """A Pod of one container that ends by itself; it is gone then."""
+        self.podman("kube", "play", file := self._written(pod))
+        [container] = pod["spec"]["containers"]
+        name = f"{pod['metadata']['name']}-{container['name']}"
+        told: list[str] = []
 
-        Podman fills new volumes from the image, and with its modes. Kubernetes' are empty, but for a file system's own
-        directory, and everybody's or root's.
-        """
+        def ended() -> bool:
+            told[:] = self.podman("inspect", "--format", _OF_ENDED, name).split(maxsplit=2)
+            return told[0] == "exited"
+
+        until(f"{name} has ended", ended, deadline=_SECONDS, needs=[self.container], state=told.copy)
+        found = Ended(int(told[1]), self.podman("logs", name), told[2].strip())
+        self.podman("kube", "down", file)
+        return found
+
+    def _written(self, *objects: Object) -> str:
+        file = f"{secrets.token_hex(3)}.yaml"
+        (self._directory / file).write_text("\n---\n".join(map(json.dumps, objects)))
+        return f"{_HERE}/{file}"
+
+    def _mount(self, manifest: Manifest) -> None:
+        """What the relay mounts, as a kubelet gives it: podman fills new volumes from the image, and with its modes."""
+        group = str(manifest.spec["securityContext"].get("fsGroup", ""))
         relay = f"{manifest.name}-{manifest.relay['name']}"
         # Mounted, and not running yet.
         self.podman("init", relay)
@@ -103,8 +135,9 @@ class Node:
             else:
                 shown = ["volume", "inspect", "--format", "{{.Mountpoint}}", _called(volume)]
                 where = self.podman(*shown).strip()
-            [how] = {*_GIVEN} & volume.keys()
-            done = engine.execute(self.container, ["sh", "-ec", _GIVEN[how], "give", where, str(group)])
+            [kind] = {*_MADE} & volume.keys()
+            script = f"{_MADE[kind]}\n{_GIVEN[kind] if group else ''}"
+            done = engine.execute(self.container, ["sh", "-ec", script, "mount", where, group])
             assert done.status == 0, done.output
 
     def podman(self, *arguments: str) -> str:
@@ -139,6 +172,11 @@ class Pod:
     def exec(self, *command: str) -> Result:
         return engine.execute(self._node.container, ["podman", "exec", self._relay, *command])
 
+    def address(self) -> str:
+        """That other Pods reach it by."""
+        shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self._node.podman("inspect", "--format", shown, self._relay).strip()
+
     def logs(self) -> str:
         """The relay's."""
         return self._node.podman("logs", self._relay)
@@ -154,6 +192,15 @@ class Pod:
 
     def logged(self, text: str) -> None:
         self._until(f"the relay's log has {text!r}", lambda: text in self.logs())
+
+    def kill_relay(self) -> None:
+        """Its container alone."""
+        self._node.podman("kill", self._relay)
+        self._node.podman("wait", self._relay)
+
+    def start_relay(self) -> None:
+        """Again; what it mounts from the Pod is as it was, but for what podman has in memory."""
+        self._node.podman("start", self._relay)
 
     def begin_stop(self) -> None:
         """As a kubelet does it: all at once; a relay with a preStop after that, a native sidecar after the app.

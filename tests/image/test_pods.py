@@ -1,6 +1,10 @@
 """The Pods of deploy/kubernetes and of the chart, run: what the app hands in arrives, whatever is stopped when.
 
 The provider that the manifests name is a sink, and podman is the node. What is changed of them: tests/image/manifests.py.
+
+Podman knows no native sidecars. It runs them as ordinary containers, and it is the harness (tests/image/pods.py) that stops
+the app, and then the relay: what is proven here is that nothing is lost when a kubelet does so. That the manifests make it do
+so is tests/deploy/test_sidecar.py's to hold.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ MANIFESTS: dict[str, Callable[[], Manifest]] = {
     "job": lambda: manifests.of_a_file(JOB),
     "native_with_claim": manifests.of_a_file_with_a_claim,
     "chart": manifests.of_the_chart,
+    "open_chart": lambda: manifests.of_the_chart(settings=manifests.OF_ALL_IN_THE_NETWORK),
     "restricted": lambda: manifests.of_a_file(RESTRICTED),
     "restricted_chart": lambda: manifests.of_the_chart(runAsUser=10025),
     "openshift_chart": lambda: manifests.on_openshift(manifests.of_the_chart(runAsUser="assigned")),
@@ -131,6 +136,23 @@ def test_a_stop_delivers_what_waits_and_the_last_mails_of_the_app(
 
 
 @pytest.mark.flaky(rerun_except="^AssertionError")
+def test_what_waits_when_the_relays_container_is_killed_goes_out_when_it_runs_again(
+    play: Play, provider: Sink
+) -> None:
+    """As a kubelet does after a crash, or too much memory: the Pod stays, and its emptyDir with it."""
+    provider.behave(drop=["connect"])
+    pod = play("native", to := someone(), last=0)
+    accepted = pod.wait_for(COUNT)
+    pod.kill_relay()
+    provider.behave(drop=[])
+    assert not provider.received(to)
+    pod.start_relay()
+    provider.mail(to, count=COUNT)
+    assert pod.logs().count("daemon started") == 2
+    assert arrived(provider, to) == Counter(accepted)
+
+
+@pytest.mark.flaky(rerun_except="^AssertionError")
 @pytest.mark.parametrize("name", ["native_with_claim", "chart", "restricted_chart", "openshift_chart"])
 def test_what_cannot_go_out_stays_in_the_claim_and_goes_out_with_the_next_pod(
     play: Play, provider: Sink, name: str
@@ -147,3 +169,14 @@ def test_what_cannot_go_out_stays_in_the_claim_and_goes_out_with_the_next_pod(
     play(name, someone(), count=0, last=0)
     provider.mail(to, count=len(accepted))
     assert arrived(provider, to) == Counter(accepted)
+
+
+def test_helm_test_sends_a_mail_through_the_charts_relay(play: Play, node: Node, provider: Sink) -> None:
+    """Its Pod runs as it is rendered, but for the Service, of which podman has none."""
+    relay = play("open_chart", someone(), count=1, last=0)
+    relay.wait_for(1)
+    ended = node.run(manifests.first_mail(to := someone(), server=relay.address()))
+    assert ended.status == 0, ended.log
+    assert ended.log.endswith(f"has taken a mail for {to}\n")
+    assert ended.ran_as == "65534:65534 true []"
+    assert [mail.header("Subject") for mail in provider.mail(to)] == ["helm test: the relay takes mail"]
