@@ -1,4 +1,8 @@
-"""What the chart says after an install, and the mail that `helm test` sends: by the program in its Pod, for real."""
+"""What the chart says after an install, and the mail that `helm test` sends.
+
+Its program is run here with this machine's Python, against a sink in the relay's place: with and without a login, and what it
+says of each refusal. In its Pod, and through a relay, it is run by tests/image/test_pods.py.
+"""
 
 from __future__ import annotations
 
