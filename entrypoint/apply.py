@@ -75,6 +75,7 @@ _SILENT = (ABOUT, SASLDB_SUM, WATCHED, UPSTREAMS, CERTIFICATES, "etc/postern/way
 _CALLED = {
     "sasldb2": "SMTPD_SASL_USERS",
     "page_password": "HEALTH_PAGE_PASSWORD",
+    "relayhost-ca.pem": "RELAYHOST_CA_FILE",
     "sni": "/config/certificates",
     "tls.pem": "the certificate",
     "logins.json": "the way to the server that checks logins",

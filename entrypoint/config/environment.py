@@ -22,6 +22,7 @@ from .parsers import simple
 from .problem import MisconfiguredError, Problem
 from .settings import Row, Settings, row, variables
 from .tables.lines import Source
+from .values import Certificates
 from .vocabulary import Vocabulary
 
 # What Kubernetes adds to every container for each Service: NAME_SERVICE_HOST, NAME_PORT_25_TCP_ADDR, ... A Service
@@ -236,9 +237,8 @@ def _sources(reading: _Reading, values: Mapping[str, Any]) -> Iterator[str]:
     for name in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_file"):
         if values[name]:
             yield values[name]
-    for upstream in values["upstreams"]:
-        if upstream.password_file:
-            yield upstream.password_file
+    yield from (value.path for value in values.values() if isinstance(value, Certificates))
+    yield from (upstream.password_file for upstream in values["upstreams"] if upstream.password_file)
 
 
 def _refuse_unknown_files(reading: _Reading) -> None:

@@ -392,7 +392,7 @@ def test_a_new_salt_of_the_log_waits_for_a_restart_and_keeps_no_other_change_wai
         relay.send(to)
         sink.mail(to)
         relay.logged("status=sent")
-        return re.findall(r"to=<(\w+)@example.info>", relay.logs())[-1]
+        return str(re.findall(r"to=<(\w+)@example.info>", relay.logs())[-1])
 
     before = logged_as(to := someone("example.info"))
     (directory / "secret/salt").write_text(f"another: {SALT}")

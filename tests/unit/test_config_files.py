@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trustme
 
 from entrypoint.config import environment, rules
 from entrypoint.config.environment import IncompleteError
@@ -230,6 +231,11 @@ class TestWhatIsWatched:
             str(config),
             *(str(tmp_path / name) for name in ("relayhost", "users", "upstream")),
         }
+
+    @pytest.mark.parametrize("name", ["RELAYHOST", "SASL_LDAP", "SASL_IMAP", "SASL_SQL"])
+    def test_authorities_are_watched_as_they_are_renewed_too(self, tmp_path: Path, name: str) -> None:
+        (file := tmp_path / "ca.pem").write_bytes(trustme.CA().cert_pem.bytes())
+        assert read(tmp_path / "none", **{f"{name}_CA_FILE": str(file)}).sources == (str(file),)
 
     def test_variables_alone_leave_nothing_to_watch(self, tmp_path: Path) -> None:
         assert read(tmp_path / "none", RELAYHOST="[h]", USERS=USERS).sources == ()
