@@ -160,8 +160,13 @@ class Servers:
         return {
             **self.mounts,
             str(self._directory / "ca.pem"): {"bind": PUBLIC_CAS, "mode": "ro"},
-            str(self._directory / "secrets"): {"bind": "/run/secrets", "mode": "ro"},
+            str(self.secrets): {"bind": "/run/secrets", "mode": "ro"},
         }
+
+    @property
+    def secrets(self) -> Path:
+        """The passwords by which relays are known to the servers, a file for each."""
+        return self._directory / "secrets"
 
     @property
     def pam_users(self) -> Path:

@@ -18,6 +18,8 @@ from tests.image.engine import Engine
 from tests.image.impostor import Impostor
 from tests.image.relay import Environment, Relay, letter, someone
 from tests.image.sink import Sink
+from tests.image.test_live_changes import in_time
+from tests.image.test_live_secrets import seconds_until
 from tests.image.waiting import until
 from tests.topologies import recipe
 
@@ -249,6 +251,29 @@ def test_the_lines_of_the_page_are_all_that_it_takes(
         assert sink.mail(to)[0].mail_from == JOHN
         client.mail(MARY)
         assert client.rcpt(someone())[0] == (553 if name == "sql" else 250)
+
+
+@pytest.mark.parametrize("name", ["ldap", "sql"])
+def test_a_changed_password_for_the_server_itself_counts_within_5_s(
+    on_the_page: dict[str, Relay], servers: Servers, name: str
+) -> None:
+    """Also where the old one opened a connection that could serve on; and nobody gets a final no meanwhile."""
+    relay, file = on_the_page[name], servers.secrets / name
+    relay.wait_until_ready()
+    right = file.read_text()
+
+    def becomes(password: str, answer: str) -> float:
+        (new := file.with_name(".new")).write_text(password)
+        new.rename(file)
+        return seconds_until(
+            f"the answer is {answer}",
+            lambda: backends.login(relay, JOHN, PASSWORD).startswith(answer),
+            relay,
+        )
+
+    assert backends.login(relay, JOHN, PASSWORD).startswith(ACCEPTED)
+    in_time(lambda: max(becomes("another\n", LATER), becomes(right, ACCEPTED)))
+    assert "another" not in relay.logs()
 
 
 class TestSendersInADatabase:

@@ -13,6 +13,7 @@ from entrypoint.config.render import SASLDB_SUM, File, Made, Sasldb, Table
 from entrypoint.config.secret import Secret
 from entrypoint.config.tables.access import Login
 from entrypoint.postfix import compiling
+from entrypoint.start import EX_CONFIG
 
 MAIN_CF = "etc/postfix/main.cf"
 LOGIN = Login("SMTPD_SASL_USERS", "ann", Secret("hunter2"))
@@ -187,7 +188,7 @@ def test_a_new_salt_waits_for_a_restart_and_keeps_nothing_else_waiting(
     changed, later = {"etc/postfix/tls.pem": ""}, [*apply._LATER.values()]
     for result, status in (
         ((changed, later), apply.UNREAD),
-        (({}, later), apply.EX_CONFIG),
+        (({}, later), EX_CONFIG),
         ((changed, []), apply.UNREAD),
     ):
         monkeypatch.setattr(apply, "_apply", lambda _, result=result: result)
