@@ -19,7 +19,6 @@ from tests.image.engine import Engine
 from tests.image.waiting import until
 
 _SHOWN = 10
-KILLED = 137
 _READY_AGAIN = 120.0
 
 
@@ -127,7 +126,7 @@ def chaos(docker: Engine, directory: Path, plan: Plan, say: Callable[[str], None
     """`directory` is empty, and of this machine. What went wrong is said with both logs."""
     ledger, began = Ledger(), time.monotonic()
     say(f"seed {plan.seed}: {plan}")
-    with World(docker, directory, ledger) as world:
+    with World(docker, directory, ledger, plan.load.digest) as world:
         run = Run(plan, world, ledger, say)
         run.go()
         try:
@@ -136,11 +135,8 @@ def chaos(docker: Engine, directory: Path, plan: Plan, say: Callable[[str], None
             ledger.unmended = str(error)
             say(ledger.unmended)
             say("\n".join(f"  relay: {line}" for line in world.complaints()[-10 * _SHOWN :]))
-        for message in world.unanswered():
-            ledger.unanswered(message)
-        for message, moment in world.delivered():
-            ledger.delivered(message, moment)
-        ledger.killed = world.stopped[KILLED]
+        for message, moment, what in world.said():
+            ledger.said(message, moment, what)
         lost = ledger.lost()
         for attempt, around in lost[:_SHOWN]:
             say(f"LOST {attempt}\n  around it: {', '.join(map(str, around))}")
@@ -149,7 +145,9 @@ def chaos(docker: Engine, directory: Path, plan: Plan, say: Callable[[str], None
         for double in doubled[:_SHOWN]:
             say(f"TWICE {double.id} at {double.arrivals}\n  around it: {ledger.around(double.arrivals[0])}")
             say("\n".join(f"  relay: {line}" for line in world.evidence(ledger.attempt(double.id))))
-    say(f"stops by exit code: {dict(world.stopped)}")
+        for attempt in [*ledger.mangled(), *ledger.unexplained()][:_SHOWN]:
+            say(f"WRONG {attempt}\n  around it: {ledger.around(attempt.moment)}")
+            say("\n".join(f"  relay: {line}" for line in world.evidence(attempt)))
     for line in ledger.report():
         say(line)
     say(f"{time.monotonic() - began:.0f} s, seed {plan.seed}")

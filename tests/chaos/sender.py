@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 import smtplib
@@ -18,6 +19,7 @@ DOMAIN = "chaos.example"
 LOGIN, PASSWORD = "chaos", "secret"
 _SECONDS = 30.0
 _LONGEST_SESSION = 50
+_HEADER = b"Subject: chaos\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class Load:
     backlog: int = 5000
     """When so many wait in the relay, the clients wait as well: an outage shall not become an hour's queue."""
 
+    def body(self, message: str) -> bytes:
+        """No other message's, and whole only to its last byte."""
+        line = f"{message}: all work and no play makes Jack a dull boy.\r\n".encode()
+        return (line * (self.size // len(line) + 1))[: self.size - 2] + b"\r\n"
+
+    def digest(self, message: str) -> str:
+        """As the sink notes it (tests/sink/records.py)."""
+        return hashlib.sha256(self.body(message)).hexdigest()
+
 
 def address(message: str) -> str:
     """The recipient, whom nobody but this message has."""
@@ -45,10 +56,6 @@ class Senders:
         self._ledger, self._load, self._port = ledger, load, port
         self._ended = threading.Event()
         self._numbers = itertools.count(1)
-        text = b"Subject: chaos\r\n\r\n" + b"All work and no play makes Jack a dull boy.\r\n" * (
-            load.size // 45 + 1
-        )
-        self._text = text[: load.size - 2] + b"\r\n"
         self._threads = [
             threading.Thread(
                 target=self._client, args=(number, random.Random(f"{seed} {number}")), daemon=True
@@ -82,7 +89,7 @@ class Senders:
             try:
                 for _ in range(messages):
                     message = self._next()
-                    outcome, answer = hand_over(session, message, self._text)
+                    outcome, answer = hand_over(session, message, _HEADER + self._load.body(message))
                     self._ledger.sent(Attempt(message, outcome, time.time(), answer))
                     self._ended.wait(dice.uniform(0, self._load.pause))
                     if outcome is not Outcome.ACCEPTED or self._ended.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Self
@@ -14,8 +15,9 @@ _PAUSE = 0.1
 
 
 class Witness:
-    def __init__(self, journal: Path, ledger: Ledger) -> None:
-        self._journal, self._ledger = journal, ledger
+    def __init__(self, journal: Path, ledger: Ledger, digest: Callable[[str], str] | None = None) -> None:
+        """`digest` is that of a message's body, as it was sent; without it any body will do."""
+        self._journal, self._ledger, self._digest = journal, ledger, digest
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -44,4 +46,7 @@ class Witness:
             event = json.loads(line)
             if event["event"] == "message":
                 [to] = event["rcpt_tos"]
-                self._ledger.arrived(to.partition("@")[0], datetime.fromisoformat(event["time"]).timestamp())
+                message = to.partition("@")[0]
+                moment = datetime.fromisoformat(event["time"]).timestamp()
+                whole = self._digest is None or event["body"] == self._digest(message)
+                self._ledger.arrived(message, moment, whole=whole)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import Counter
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ from docker.models.volumes import Volume
 from docker.types import LogConfig
 
 from tests.chaos.clock import Clock
-from tests.chaos.ledger import Attempt, Ledger
+from tests.chaos.ledger import Attempt, Ledger, Said
 from tests.chaos.sender import DOMAIN, LOGIN, PASSWORD
 from tests.chaos.witness import Witness
 from tests.image import engine
@@ -43,36 +43,28 @@ _SETTINGS: dict[str, str | None] = {
 # Whatever the engine of this machine keeps by default: what explains a duplicate may be at the beginning.
 _WHOLE_LOG = LogConfig(type=LogConfig.types.JSON, config={"max-size": "4g", "max-file": "1"})
 _DOCKERS_RESOLVER, _NOBODY = "nameserver 127.0.0.11\n", "nameserver 192.0.2.1\noptions timeout:1 attempts:1\n"
-# What smtp(8) says of it. "error" repeats the reason of another message's delivery.
-_TIMED_OUT = re.compile(
-    rf"/smtp\[\d+\]: \w+: to=<(\w+)@{re.escape(DOMAIN)}>, .* timed out while sending end of data -- message may be sent more"
+_SAID = {" status=sent ": Said.SENT, " timed out": Said.UNANSWERED, "lost connection with ": Said.CUT}
+# What smtp(8) says; "error" repeats the reason of another message's delivery. As the engine stamps it, in UTC, to the
+# nanosecond: the relay's own clock is set.
+_LINE = re.compile(
+    rf"([-\dT:]+\.\d{{6}})\d*Z .*/smtp\[\d+\]: \w+: to=<(\w+)@{re.escape(DOMAIN)}>, .*?"
+    rf"(?:({'|'.join(_SAID)})\S* while sending end of data -- message may be sent more|( status=sent ))"
 )
 
-# As the engine stamps it, in UTC, to the nanosecond.
-_SENT = re.compile(
-    rf"([-\dT:]+\.\d{{6}})\d*Z .*/smtp\[\d+\]: \w+: to=<(\w+)@{re.escape(DOMAIN)}>, .* status=sent "
-)
 
-
-def unanswered(log: Iterable[str]) -> Iterator[str]:
-    """The messages whose final dot got no answer in time, by the relay's log, once for each time.
-
-    A connection that was lost then is no such excuse: the relay may have ended it by itself.
-    """
-    return (match[1] for match in map(_TIMED_OUT.search, log) if match)
-
-
-def delivered(log: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """The messages that the relay took for delivered, and when, by the engine's clock: the relay's own is set."""
-    for match in filter(None, map(_SENT.match, log)):
-        yield match[2], datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+def said(log: Iterable[str]) -> Iterator[tuple[str, float, Said]]:
+    """What became of each message's final dot by the relay's log, and when."""
+    for match in filter(None, map(_LINE.match, log)):
+        moment = datetime.fromisoformat(f"{match[1]}+00:00").timestamp()
+        yield match[2], moment, _SAID[match[3] or match[4]]
 
 
 class World:
     """Leaving the `with` block removes it all."""
 
-    def __init__(self, docker: Engine, directory: Path, ledger: Ledger) -> None:
-        self._docker = docker
+    def __init__(self, docker: Engine, directory: Path, ledger: Ledger, digest: Callable[[str], str]) -> None:
+        """`digest` is that of a message's body, as it was sent."""
+        self._docker, self._ledger = docker, ledger
         self._resolver = directory / "resolv.conf"
         self._resolver.write_text(_DOCKERS_RESOLVER)
         self._resolver.chmod(0o644)
@@ -99,10 +91,8 @@ class World:
         self.relay = Relay(
             docker, self.network, _SETTINGS, ports=_PORTS, volumes=mounts, log_config=_WHOLE_LOG
         )
-        self.stopped: Counter[int] = Counter()
-        """The exit codes of stops; 137 is that of one that the engine had to end."""
         self._ports: dict[int, int] = {}
-        self._witness = Witness(journal / "received", ledger)
+        self._witness = Witness(journal / "received", ledger, digest)
 
     def __enter__(self) -> Self:
         self._clock.prove(self.relay)
@@ -134,9 +124,10 @@ class World:
 
     def stop_the_relay(self) -> None:
         """As `docker stop` does it."""
+        began = time.time()
         self.relay.container.stop(timeout=10)
         self.relay.container.reload()
-        self.stopped[int(self.relay.container.attrs["State"]["ExitCode"])] += 1
+        self._ledger.stopped(int(self.relay.container.attrs["State"]["ExitCode"]), began)
 
     def start_again(self) -> None:
         """On the same volumes. The senders are told where its ports are now."""
@@ -195,12 +186,9 @@ class World:
             if re.search(r": (error|fatal|panic): |throttling", line)
         ]
 
-    def unanswered(self) -> Iterator[str]:
-        return unanswered(self.relay.logs().splitlines())
-
-    def delivered(self) -> Iterator[tuple[str, float]]:
+    def said(self) -> Iterator[tuple[str, float, Said]]:
         stamped = self.relay.container.logs(timestamps=True).decode(errors="replace")
-        return delivered(stamped.splitlines())
+        return said(stamped.splitlines())
 
     def _find_ports(self) -> None:
         self._ports = {port: engine.published(self.relay.container, port) for port in _PORTS}

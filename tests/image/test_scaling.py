@@ -15,7 +15,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.chaos.ledger import Event, Ledger
-from tests.chaos.world import SPOOL, delivered, unanswered
+from tests.chaos.world import SPOOL, said
 from tests.image import engine
 from tests.image.compose import Stack
 from tests.image.engine import Engine
@@ -181,8 +181,6 @@ def _ledger(programs: Programs, sink: Sink, killed: Event, relays: list[Containe
         ledger.arrived(message, moment)
     for relay in relays:
         log = relay.logs(timestamps=True).decode(errors="replace").splitlines()
-        for message in unanswered(log):
-            ledger.unanswered(message)
-        for message, moment in delivered(log):
-            ledger.delivered(message, moment)
+        for message, moment, what in said(log):
+            ledger.said(message, moment, what)
     return ledger

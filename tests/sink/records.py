@@ -5,6 +5,7 @@ Or told to the log and forgotten, for a hundred thousand messages.
 SMTP runs in one thread (asyncio) and HTTP in others; the store's condition is the only lock.
 """
 
+import hashlib
 import json
 import sys
 import threading
@@ -145,7 +146,8 @@ class Store:
             if self._keeps:
                 self._messages[message.id] = message
                 session.messages.append(message.id)
-        self.event("message", session=session.id, message=message.id, size=len(raw), **envelope)
+        body = hashlib.sha256(raw.partition(b"\r\n\r\n")[2]).hexdigest()
+        self.event("message", session=session.id, message=message.id, size=len(raw), body=body, **envelope)
         return message
 
     def messages(self, to: str | None = None, sender: str | None = None) -> list[Message]:
