@@ -22,6 +22,10 @@ from tests.image.waiting import until
 WRITERS, SECONDS = 4, 3
 MESSAGES = 1000 * SECONDS // WRITERS
 """Of each writer."""
+LATEST = 1.2 * SECONDS
+"""When the writers must be at their end: a keeper that cannot follow makes them wait, as soon as the sockets and pipes before it
+are full, which hold a hundred messages. The rest is for what else the machine does.
+"""
 OWN = 200
 """Messages that the relay itself takes and delivers meanwhile."""
 NOBODY: Environment = {
@@ -100,10 +104,14 @@ def expect(relay: Relay, understand: Callable[[str], Heard]) -> None:
 def test_a_thousand_messages_a_second_are_logged_line_by_line_and_none_is_lost(
     start_relay: StartRelay, form: str, understand: Callable[[str], Heard]
 ) -> None:
-    relay = start_relay({**NOBODY, "LOG_FORMAT": form})
-    took = write(relay)
-    print(f"{WRITERS * MESSAGES} messages in {took:.1f} s")
-    expect(relay, understand)
+    took: list[float] = []
+    # What else the machine does may spoil one of them.
+    while len(took) < 2 and min(took, default=LATEST) >= LATEST:
+        relay = start_relay({**NOBODY, "LOG_FORMAT": form})
+        took.append(write(relay))
+        expect(relay, understand)
+    print(f"{WRITERS * MESSAGES} messages in {took} s")
+    assert min(took) < LATEST
 
 
 def test_a_log_that_nobody_takes_for_a_while_makes_the_relay_wait_and_loses_nothing(

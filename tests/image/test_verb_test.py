@@ -11,6 +11,7 @@ from tests.image.conftest import StartRelay
 from tests.image.engine import Result
 from tests.image.relay import HOSTNAME, Environment, Relay, someone
 from tests.image.sink import Sink
+from tests.image.waiting import until
 
 
 def run(relay: Relay, *arguments: str) -> Result:
@@ -36,6 +37,22 @@ def test_a_mail_that_goes_through_is_told_step_by_step(relay: Relay, sink: Sink)
     assert received.header("Auto-Submitted") == "auto-generated"
     assert received.header("Date")
     assert received.header("Message-ID").endswith(".relay.example.com>")
+
+
+def test_each_step_is_told_as_it_happens(relay: Relay, sink: Sink) -> None:
+    """Who looks on sees where it hangs, and not a minute later that it hung."""
+    sink.behave(hang=["message"])
+    to, output = someone(), "/run/told"
+    relay.container.exec_run(["sh", "-c", f"postern test {to} >{output}"], detach=True)
+
+    def told() -> list[str]:
+        return steps(relay.exec("cat", output))
+
+    until("it says that the relay took it", lambda: "accepted" in told(), state=told)
+    assert told() == ["hand over", "accepted"]
+    assert sink.received(to) == []
+    sink.behave(hang=[])
+    until("it says the end", lambda: told()[2:] == ["tried", "OK"], state=told)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--from", "<>"), ("--from", "j\u00f6rg@example.com")], ids=str)
