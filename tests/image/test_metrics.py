@@ -281,7 +281,7 @@ def cpu(relay: Relay) -> float:
     return float(found["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
 
 
-LOOKS = 7
+LOOKS, ROUNDS = 7, 3
 
 
 def test_with_20000_waiting_messages_metrics_and_readyz_take_less_than_100_ms_each_and_1_percent_of_a_core(
@@ -295,11 +295,9 @@ def test_with_20000_waiting_messages_metrics_and_readyz_take_less_than_100_ms_ea
     oldest = 'postern_queue_oldest_message_age_seconds{queue="deferred"}'
     first = numbers(relay)[oldest]
     assert 20000 <= first < 20200
-    took: dict[str, list[float]] = {"metrics": [], "readyz": []}
-    spent: list[float] = []
     ages = {first}
 
-    def measured() -> bool:
+    def look() -> tuple[float, float, float] | None:
         """One more, if the keeper has looked anew, which it does not do at once: else this measures what it remembers."""
         before, began = cpu(relay), time.monotonic()
         seen = scrape(relay)
@@ -308,20 +306,24 @@ def test_with_20000_waiting_messages_metrics_and_readyz_take_less_than_100_ms_ea
         ended = time.monotonic()
         assert ready.startswith("200 ")
         age = numbers_on(seen)[oldest]
-        if age not in ages:
-            ages.add(age)
-            took["metrics"].append(scraped - began)
-            took["readyz"].append(ended - scraped)
-            spent.append(cpu(relay) - before)
-        return len(spent) == LOOKS
+        if age in ages:
+            return None
+        ages.add(age)
+        return scraped - began, ended - scraped, cpu(relay) - before
 
-    until("the keeper has looked anew so often", measured, deadline=120, state=lambda: took)
-    shown = {path: [f"{seconds:.3f}" for seconds in found] for path, found in took.items()}
-    print(f"answers took {shown} s, and both together {[f'{seconds:.3f}' for seconds in spent]} s of CPU")
-    # The quickest: what else the machine does is not the relay's, and makes the others longer.
-    quickest = {path: min(found) for path, found in took.items()}
-    assert {path: seconds < 0.1 for path, seconds in quickest.items()} == dict.fromkeys(took, True), quickest
-    assert statistics.median(spent) < SHARE * INTERVAL
+    rounds: list[tuple[float, ...]] = []
+    # What else the machine does is not the relay's, and may spoil a round.
+    while len(rounds) < ROUNDS and not any(map(quick, rounds)):
+        looks = [until("the keeper has looked anew", look, needs=[relay.container]) for _ in range(LOOKS)]
+        rounds.append(tuple(map(statistics.median, zip(*looks, strict=True))))
+    print("medians of metrics and readyz, and both together of CPU:", rounds)
+    assert any(map(quick, rounds)), rounds
+    assert min(spent for *_, spent in rounds) < SHARE * INTERVAL
+
+
+def quick(medians: tuple[float, ...]) -> bool:
+    metrics, readyz, _ = medians
+    return metrics < 0.1 and readyz < 0.1
 
 
 def test_alert_rules_are_clean_and_fire_when_they_should(judge: Callable[[str, str], engine.Result]) -> None:
