@@ -60,19 +60,25 @@ class Inside:
             return [Check("log", reason, warning=True)], {}
         told = runtime.flat(text)
         self._taken_at = float(told.get("taken_at", 0))
-        stopped = self._stopped()
-        log = f"{_LOGGER} is stopped by a signal: mail stalls soon" if _LOGGER in stopped else ""
+        programs = self._programs()
+        # Those that exist and do nothing (SIGSTOP, a debugger).
+        stopped = {process.name for process in programs if process.stopped}
+        log = ""
+        if _LOGGER in stopped:
+            log = f"{_LOGGER} is stopped by a signal: mail stalls soon"
+        elif told.get("log_full") == "1" and programs and _LOGGER not in {each.name for each in programs}:
+            log = f"{_LOGGER} is gone, and who logs waits for it: mail stalls until Postfix is started anew, by itself"
         others = [Check(f"program {name}", _STOPPED) for name in sorted(stopped - {_LOGGER})]
         return [*others, Check("log", log), spool(told), tables(told)], told
 
-    def _stopped(self) -> set[str]:
-        """Postfix's programs that exist and do nothing (SIGSTOP, a debugger)."""
+    def _programs(self) -> list[processes.Process]:
+        """Postfix's, master among them."""
         try:
             master = int(runtime.scalar(self._state_file, "master"))
         except (OSError, ValueError):
             # It has just ended, which /livez knows.
-            return set()
-        return {process.name for process in processes.in_group(master, self._proc) if process.stopped}
+            return []
+        return processes.in_group(master, self._proc)
 
 
 _STOPPED = "stopped by a signal: mail waits until it is continued (SIGCONT) or killed"

@@ -38,14 +38,14 @@ class Standstill:
         if now < self._next:
             return False
         self._next = now + _EVERY
-        if not _full(self._path) or any(one.name == READER for one in processes.in_group(master)):
+        if not full(self._path) or any(one.name == READER for one in processes.in_group(master)):
             self._since = 0.0
             return False
         self._since = self._since or now
         return now - self._since >= PATIENCE
 
 
-def _full(path: str) -> bool:
+def full(path: str = SOCKET) -> bool:
     """Whether who writes there would have to wait; nothing is written."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
         try:

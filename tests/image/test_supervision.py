@@ -18,6 +18,7 @@ from tests.image.conftest import StartRelay
 from tests.image.engine import Engine
 from tests.image.relay import HARDENED, Relay, someone
 from tests.image.sink import Sink
+from tests.image.test_health import readiness
 from tests.image.waiting import until
 
 # From the moment that trying is given up, or was hopeless from the start.
@@ -195,6 +196,7 @@ def test_a_postfix_that_waits_for_a_reader_of_its_log_that_only_it_can_start_is_
     inside.signal(own, "STOP", reader)
     assert "full after" in own.exec("python3", "-c", FILL).output
     inside.signal(own, "KILL", reader)
+    readiness(own, "^503 (?s:.*)failed log: postlogd is gone, and who logs waits for it")
     told = "Postfix stands still, as nobody reads its log"
     until("it is found", lambda: told in own.logs(), deadline=60, needs=[own.container])
     assert_works_again(own, sink)

@@ -141,6 +141,18 @@ def test_a_log_that_postfix_cannot_write_or_nobody_reads_is_a_failure(
     assert "perhaps nobody reads the container's output" in str(found[0])
 
 
+@pytest.mark.parametrize(("reader", "found"), [("postlogd", []), ("qmgr", ["log"])])
+def test_a_log_that_is_full_is_a_failure_when_its_reader_is_gone(
+    reader: str, found: list[str], tmp_path: Path, keeper: Keeper
+) -> None:
+    """With one, it is full for a moment."""
+    keeper.answer('{"log_full": 1}\n')
+    checks, _ = Inside(
+        str(tmp_path / "state.json"), keeper.path, proc(tmp_path, master="S", **{reader: "S"})
+    ).look()
+    assert failed(checks) == found
+
+
 def test_a_keeper_that_could_not_open_its_socket_is_a_warning(tmp_path: Path) -> None:
     """Mail goes on without it."""
     [check], said = Inside(str(tmp_path / "none"), str(tmp_path / "none"), str(tmp_path)).look()

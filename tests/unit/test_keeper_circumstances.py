@@ -133,7 +133,7 @@ def test_the_answer_is_json_that_its_reader_understands() -> None:
     around._spool.look = lambda: {"spool_problem": 'a, "b\\: c\n', "spool_free_bytes": 5}  # type: ignore[method-assign]
     text = around.answer("")
     expected = {"spool_problem": "a? ?b?: c?", "spool_free_bytes": 5}
-    nothing = {"upstream_failed_at": 0, "upstream_refused": "", "taken_at": 0}
+    nothing = {"upstream_failed_at": 0, "upstream_refused": "", "taken_at": 0, "log_full": 0}
     assert json.loads(text) == {**expected, **nothing}
     assert runtime.flat(text) == {name: str(value) for name, value in json.loads(text).items()}
 
