@@ -1,7 +1,7 @@
 """What changed in the files that settings come from, checked as at a start and put in force while the relay runs.
 
-Nothing is touched unless all of it is right. Tables change in place, so that sessions which are open see it; whatever
-else differs is replaced, and Postfix reads it when the keeper tells it to.
+Nothing is touched unless all of it is right, and there is room for it. Tables change in place, so that sessions which are
+open see it; whatever else differs is replaced, and Postfix reads it when the keeper tells it to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .config import environment, install
 from .config.problem import MisconfiguredError
 from .config.render import (
     ABOUT,
+    CERTIFICATE,
     CERTIFICATES,
     LOG_SALT,
     PAGE_LOGIN,
@@ -26,6 +27,7 @@ from .config.render import (
     File,
     Made,
     Sasldb,
+    Table,
     revealed,
 )
 from .postfix import commands, compiling
@@ -55,6 +57,8 @@ _READ_EACH_TIME = frozenset(
         "tables/virtual",
     }
 )
+# What needs nothing else to change with it.
+_ALONE = (CERTIFICATE, CERTIFICATES, "etc/postfix/sni")
 _RESTART = "this changes what a port is for or where logins come from, which takes a restart of the relay"
 _ELSEWHERE = "must not go while the relay runs: mail would take another way"
 # What main.cf no longer has when a table is gone or empty, and what that would mean at once. A file that is away for a
@@ -156,12 +160,20 @@ def _apply(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     later = [_LATER[file.path] for file in new if file.path in _LATER]
     new = [file for file in new if file.path not in _LATER]
     if any(file.path in _AT_START for file in new):
-        raise RefusedError([_RESTART])
+        # A certificate ends whether or not somebody comes to restart the relay.
+        renewed = [file for file in files if file.path in _ALONE and _installed(file)]
+        later.append(_RESTART)
+        return put_in_force(renewed, [file for file in new if file in renewed], CONFIGURATION), later
     if reasons := list(lifted(new, CONFIGURATION)):
         raise RefusedError(reasons)
     if any(file.path in POSTFIX for file in new) and (faults := _faults(files)):
         raise RefusedError(map(str, start.blame(faults, policy.settings)))
     return put_in_force(files, new, CONFIGURATION), later
+
+
+def _installed(file: Made) -> bool:
+    name = f"{file.path}.lmdb" if isinstance(file, Table) else file.path
+    return (CONFIGURATION / name).exists()
 
 
 def differing(files: Iterable[Made], root: Path) -> Iterator[File]:

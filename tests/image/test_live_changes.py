@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.image import engine, tls
 from tests.image.conftest import StartRelay
@@ -319,7 +320,9 @@ def _plain(
     (directory / "secret").mkdir()
     (directory / "secret/password").write_text(PASSWORD)
     (directory / "secret/salt").write_text(SALT)
+    (directory / "secret/relay.pem").write_text(tls.issue("relay.example.com", by=trustme.CA()).all)
     env = {
+        "SMTPD_TLS_CERT_FILE": "/secret/relay.pem",
         "LOG_ADDRESSES": "hashed",
         "LOG_ADDRESSES_SALT_FILE": "/secret/salt",
         "RELAYHOST_USERNAME": "me",
@@ -368,13 +371,30 @@ def test_a_new_password_for_the_upstream_is_used_without_a_restart(
     assert NEW_PASSWORD not in relay.logs()
 
 
+def shown(relay: Relay) -> str:
+    """The fingerprint of the certificate that a new client sees."""
+    with relay.smtp() as session:
+        session.starttls(context=ssl._create_unverified_context())
+        assert isinstance(session.sock, ssl.SSLSocket)
+        return tls.fingerprint(session.sock.getpeercert(binary_form=True) or b"")
+
+
 def test_what_takes_a_restart_is_said_and_nothing_is_done_by_halves(plain: tuple[Relay, Path]) -> None:
-    """Logins where there were none: supervisord would have to start their server, and further ports."""
+    """Logins where there were none: supervisord would have to start their server, and further ports.
+
+    But a certificate is renewed meanwhile: it might end before somebody comes.
+    """
     relay, directory = plain
     services = relay.services()
     (directory / "config/users").write_text(TABLES["users"])
-    relay.logged("error: this changes what a port is for or where logins come from, which takes a restart")
+    relay.logged(
+        "error: this changes what a port is for or where logins come from, which takes a restart of the relay"
+    )
     until("it is told", lambda: "takes a restart" in relay.readiness(), needs=[relay.container])
+    renewed = tls.issue("relay.example.com", by=trustme.CA())
+    (directory / "secret/relay.pem").write_text(renewed.all)
+    until("the new certificate is shown", lambda: shown(relay) == renewed.fingerprint)
+    assert "takes a restart" in relay.readiness()
     assert relay.readiness().startswith("200 ")
     assert relay.services() == services
     (directory / "config/users").unlink()
