@@ -13,7 +13,7 @@ from functools import lru_cache
 # An address as Postfix shows it (info_log_addr_form = external): only in quotes may there be a ">".
 _INSIDE = r'[^<>"]*+(?:"(?:[^"\\]|\\.)*"[^<>"]*+)*'
 _ADDRESS = f"<({_INSIDE})>"
-_NUMBER = r"([\d.]+)"
+_SECONDS = r"(\d+(?:\.\d+)?)"
 # What stands before a line's first "]: ": when, on which host, who.
 _match_origin = re.compile(r"(.{15}) \S+ ([^\s\[]+)\[(\d+)\Z", re.DOTALL).match
 # No host's name is so long that it ends later.
@@ -27,8 +27,8 @@ _match_head = re.compile(
     re.DOTALL,
 ).match
 _ATTEMPT = (
-    rf"to={_ADDRESS}, (?:orig_to={_ADDRESS}, )?relay=([^,]+), (?:conn_use=\d+, )?delay={_NUMBER}, "
-    rf"delays={_NUMBER}/{_NUMBER}/{_NUMBER}/{_NUMBER}, dsn={_NUMBER}, status=([\w-]+)"
+    rf"to={_ADDRESS}, (?:orig_to={_ADDRESS}, )?relay=([^,]+), (?:conn_use=\d+, )?delay={_SECONDS}, "
+    rf"delays={_SECONDS}/{_SECONDS}/{_SECONDS}/{_SECONDS}, dsn=([\d.]+), status=([\w-]+)"
 )
 _match_delivery = re.compile(rf"{_ATTEMPT}(?: \((.*)\))?\Z", re.DOTALL).match
 # Postfix cuts a line at 2,000 characters, which a server's words may fill.

@@ -10,6 +10,8 @@ OTHER = "other"
 _SUSPENDED = "delivery temporarily suspended: "
 _match_host = re.compile(r"host \S+ (said|refused to talk to me): (\d{3})").match
 _find_command = re.compile(r" \(in reply to ([\w ]+?)(?: command)?\)\Z").search
+# RFC 4954, section 6: log in first.
+_NO_LOGIN = "530"
 _find_greylisting = re.compile(r"gr[ea]y-?list", re.IGNORECASE).search
 _AFTER = {
     "EHLO": "reply_to_hello",
@@ -77,11 +79,13 @@ def of_deferral(reason: str) -> str:
     if text.startswith("connect to "):
         return next((word for end, word in _CONNECT if text.endswith(end)), OTHER)
     if host := _match_host(text):
-        return _of_reply(host[1], text)
+        return _of_reply(host[1], host[2], text)
     return next((word for beginning, word in _DEFERRALS if text.startswith(beginning)), OTHER)
 
 
-def _of_reply(verb: str, text: str) -> str:
+def _of_reply(verb: str, code: str, text: str) -> str:
+    if code == _NO_LOGIN:
+        return "authentication"
     if _find_greylisting(text):
         return "greylisted"
     if verb != "said":

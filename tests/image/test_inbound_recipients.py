@@ -72,7 +72,7 @@ def listed(request: pytest.FixtureRequest, with_file: Relay, with_variable: Rela
 @pytest.fixture(scope="module")
 def _asking(start_shared_relay: StartRelay, _inside: Sink) -> Relay:
     env = {
-        "RELAY_DOMAINS": "example.com [inside]:25; down.example [inside]:26; alias.example",
+        "RELAY_DOMAINS": "example.com [inside]:25; down.example [inside]:26; away.example [away]:25; alias.example",
         "VERIFY_RECIPIENTS": "yes",
         "VIRTUAL": "@alias.example @example.com",
     }
@@ -81,7 +81,7 @@ def _asking(start_shared_relay: StartRelay, _inside: Sink) -> Relay:
 
 @pytest.fixture
 def asking(_asking: Relay, inside: Sink) -> Relay:
-    """A relay that keeps no list; nothing listens on the inside server's port 26."""
+    """A relay that keeps no list; nothing listens on the inside server's port 26, and of "away" nobody has heard."""
     assert inside
     return _asking
 
@@ -192,11 +192,21 @@ class TestAskingTheServerInside:
         [told] = answers(asking, gone.replace("@example.com", "@alias.example"))
         assert told.startswith("550 5.1.1 ")
 
-    def test_while_it_does_not_answer_mail_is_asked_to_come_back(self, asking: Relay) -> None:
+    @pytest.mark.parametrize(
+        ("domain", "why"),
+        [
+            ("down.example", "Connection refused"),
+            # A container that is stopped has no name either: Postfix would call its people unknown, and return their mail.
+            ("away.example", "unable to look up host away"),
+        ],
+    )
+    def test_while_it_does_not_answer_mail_is_asked_to_come_back(
+        self, asking: Relay, domain: str, why: str
+    ) -> None:
         """Strangers are not told what the servers inside are called and where they are."""
-        [told] = answers(asking, to := someone("down.example"))
+        [told] = answers(asking, to := someone(domain))
         assert told == f"450 4.1.1 <{to}>: Recipient address rejected: unverified address: {ASKED}"
-        asking.logged(rf"to=<{to}>, .*Connection refused")
+        asking.logged(rf"to=<{to}>, .*{why}")
 
     def test_its_answers_are_kept_across_a_restart(self, asking: Relay, inside: Sink) -> None:
         known, gone = someone("example.com"), someone("example.com")

@@ -255,3 +255,32 @@ def test_an_upstream_that_greets_and_refuses_us_is_named_until_mail_gets_through
     assert strict.exec("postern", "queue", "hold", "--recipient", third).status == 0
     assert strict.exec("postern", "queue", "delete", "--yes", "--recipient", third).status == 0
     readiness(strict, "^200 (?s:.*)ok upstream")
+
+
+def test_a_mistake_in_the_settings_returns_no_mail_which_waits_until_it_is_mended(
+    start_relay: StartRelay, sink: Sink
+) -> None:
+    """A login that nobody set, and servers whose names nobody knows: Postfix's own answer would be a bounce."""
+    sink.behave(replies={"mail": "530 5.7.0 Authentication required"})
+    relay = start_relay(
+        {
+            "TRANSPORT": "transport.example smtp:[misspelt]:25",
+            "UPSTREAMS": "boss@example.com [misspelled]:25",
+            "MINIMAL_BACKOFF_TIME": "1s",
+            "MAXIMAL_BACKOFF_TIME": "1s",
+            "QUEUE_RUN_DELAY": "1s",
+        }
+    )
+    relay.send(to := someone())
+    wants = (
+        r"warning upstream: \[sink\]:25 host sink\S+ said: 530 5\.7\.0 Authentication required .*: mail waits"
+    )
+    readiness(relay, f"^200 (?s:.*){wants}")
+    for sender, recipient, host in (
+        ("app@example.com", "ann@transport.example", "misspelt"),
+        ("boss@example.com", "ann@example.com", "misspelled"),
+    ):
+        relay.send(recipient, sender=sender)
+        relay.logged(rf"to=<{recipient}>, relay=none, .*status=deferred \(unable to look up host {host}: ")
+    sink.behave(replies={})
+    assert sink.mail(to)

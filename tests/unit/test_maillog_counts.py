@@ -195,6 +195,10 @@ def test_a_message_counts_whenever_it_came(number: int) -> None:
         ("TLS is required, but was not offered by host h[192.0.2.1]", "tls"),
         ("Server certificate not trusted", "tls"),
         ("SASL authentication failed; server h[192.0.2.1] said: 535 5.7.8 no", "authentication"),
+        (
+            "host h[192.0.2.1] said: 530 5.7.0 Authentication required (in reply to MAIL FROM command)",
+            "authentication",
+        ),
         ("host h[192.0.2.1] refused to talk to me: 421 busy", "reply_to_connection"),
         ("host h[192.0.2.1] said: 450 4.2.0 Greylisted (in reply to RCPT TO command)", "greylisted"),
         ("host h[192.0.2.1] said: 450 4.2.0 later (in reply to RCPT TO command)", "reply_to_recipient"),

@@ -16,6 +16,7 @@ from entrypoint.config.passthrough import services
 from entrypoint.config.policy import (
     certificates,
     doors,
+    faults,
     logins,
     memory,
     restrictions,
@@ -205,6 +206,15 @@ class Policy:
     def unowned_senders(self) -> str:
         """A pattern of regexp_table(5): the addresses that only those may send as who may send as anything."""
         return routes.unowned_pattern(self.tables.get("sender_logins", {}))
+
+    @property
+    def status_filter(self) -> str:
+        return faults.status_filter(self.settings)
+
+    @property
+    def status_filter_of_servers(self) -> str:
+        """The user's own, if there is one: it is for all deliveries."""
+        return self.parameters.get("smtp_delivery_status_filter") or faults.status_filter_of_servers()
 
     @property
     def watched(self) -> list[str]:

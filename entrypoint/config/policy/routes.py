@@ -91,6 +91,16 @@ def ways(settings: Settings) -> dict[str, str | None]:
 _UNKNOWN = "5.1.1 User unknown"
 
 
+def elsewhere(settings: Settings, recipient: str) -> str | None:
+    """The setting that sends his mail another way than to the upstream, if one does; in Postfix's order (transport(5))."""
+    found = {
+        domain.name: domain.route.where if domain.route else "RELAY_TRANSPORT"
+        for domain in settings.relay_domains
+    } | {route.pattern: route.where for route in settings.transport}
+    keys = (recipient.lower(), *_transport_keys(recipient.lower().rpartition("@")[2]))
+    return next((found[key] for key in keys if key in found), None)
+
+
 def _transport_keys(domain: str) -> Iterator[str]:
     """What transport(5) looks up, the most specific first."""
     yield domain

@@ -9,7 +9,7 @@ from entrypoint.config.secret import Secret
 from entrypoint.config.settings import Settings
 from entrypoint.config.tables.routing import hops
 from entrypoint.config.tables.upstreams import EVERYBODY, Upstream
-from entrypoint.config.values import Relayhost
+from entrypoint.config.values import Relayhost, loopback
 
 TLS_FROM_FIRST_BYTE = 465
 VERIFIED = ("verify", "secure")
@@ -115,6 +115,16 @@ def unverified(settings: Settings) -> Iterator[str]:
             own = upstream in settings.upstreams and upstream.tls_level
             place = f"{upstream.where}: tls" if own else "RELAYHOST_TLS_LEVEL"
             yield f"{place}={level(upstream, settings)}: whoever answers as {upstream.relayhost} gets the password"
+
+
+def here(settings: Settings) -> Iterator[str]:
+    """The upstreams in this container. In a Pod there may be one; elsewhere the host was meant, or another container."""
+    for upstream in (u for way in all_ways(settings) for u in way.upstreams):
+        if loopback(upstream.relayhost.host):
+            yield (
+                f"{upstream.where}: {upstream.relayhost} is this container itself, where a Pod may have a server; one on the "
+                "host or in another container has another name"
+            )
 
 
 def names(settings: Settings) -> list[str]:
