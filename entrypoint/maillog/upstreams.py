@@ -14,7 +14,8 @@ _match_reason = re.compile(
     r"([^\s\[]+)\[[^]]*\](?::(\d+))?"
 ).match
 _match_name = re.compile(
-    r"(?:delivery temporarily suspended: )?Host or domain name not found\. Name service error for name=([^\s;]+)"
+    r"(?:delivery temporarily suspended: )?(?:Host or domain name not found\. Name service error for name=|unable to look up host )"
+    r"([^\s;:]+)"
 ).match
 
 

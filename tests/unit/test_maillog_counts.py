@@ -250,6 +250,11 @@ WAYS = Upstreams(["smtp.example.com:587", "backup.example.com:25", "[2001:db8::1
             "Host or domain name not found. Name service error for name=backup.example.com type=A: not found",
             "backup.example.com:25",
         ),
+        (
+            "none",
+            "unable to look up host backup.example.com: Name or service not known",
+            "backup.example.com:25",
+        ),
         ("none", "host Backup.example.com[192.0.2.2] refused to talk to me: 421 no", "backup.example.com:25"),
         ("none", "lost connection with backup.example.com[192.0.2.2] while", "backup.example.com:25"),
         ("none", "host mx.of.a.stranger[192.0.2.2] said: 450 no", "smtp.example.com:587"),
