@@ -126,7 +126,8 @@ def _setting(reading: _Reading, name: str) -> Any:
                 value, cast=partial(_table, spelling, declared) if declared.table else declared.parse
             )
         except ConfigurationError as error:
-            reading.refuse(spelling, None if declared.secret else value, str(error))
+            hint = "; it counts the quotes around it: write it without quotes" if simple.quoted(value) else ""
+            reading.refuse(spelling, None if declared.secret else value, f"{error}{hint}")
         except MisconfiguredError as error:
             reading.problems.extend(error.problems)
     if len(reading.problems) > before:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
+
+from entrypoint import nonroot
 
 
 def read(path: str, largest: int) -> bytes:
@@ -19,7 +22,14 @@ def read(path: str, largest: int) -> bytes:
             raise ValueError(f"must be a file of at most {_size(largest)}")
         return Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"must be a readable file: {error.strerror}") from None
+        mend = _give(path) if error.errno == errno.EACCES else ""
+        raise ValueError(f"must be a readable file: {error.strerror}{mend}") from None
+
+
+def _give(path: str) -> str:
+    """Without root, what is another user's own stays closed; engines mount secrets as root's."""
+    uid = nonroot.uid()
+    return f"; the relay reads it as uid {uid}: as root, chown {uid} {path}" if uid else ""
 
 
 def _size(count: int) -> str:

@@ -426,9 +426,9 @@ class Settings:
     )
     message_size_limit: int = _row(
         "Limits",
-        simple.size,
+        simple.message_size,
         "The largest message, encoded (attachments grow by a third): `500KB`, `25MB`; K, M and G are powers of 1024. "
-        "`0`: no limit.",
+        "At least `10KB`; `0`: no limit.",
         default="25MB",
         parameter="message_size_limit",
     )

@@ -297,6 +297,17 @@ class TestPasswords:
                 "bob": "two words",
             }
 
+    @pytest.mark.parametrize(("text", "hinted"), [("ann:se,cret", True), ("ann:se,cret\nbob", False)])
+    def test_a_comma_in_the_password_of_one_line_is_told_with_the_way_around(
+        self, text: str, hinted: bool
+    ) -> None:
+        [found] = faults(access.passwords, variable(text, ",", secret=True, exact=True))
+        hint = (
+            " (a comma in a password: use SMTPD_SASL_USERS_FILE, its first line a comment)" if hinted else ""
+        )
+        assert found == f"T: must be login:password{hint}"
+        access.passwords(variable(f"# logins\n{text.partition(chr(10))[0]}\n", ",", secret=True, exact=True))
+
     @pytest.mark.parametrize("text", ["ann:a\0b", "ann:a\x08b", "ann:hunter2\rbob:x\nc:d", "ann:a\x7f"])
     def test_what_no_client_can_send_is_refused_and_not_shown(self, text: str) -> None:
         [found, *_] = faults(access.passwords, variable(text, ",", secret=True, exact=True))

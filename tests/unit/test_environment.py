@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from entrypoint import nonroot
 from entrypoint.config import decision, environment
 from entrypoint.config.host import Host
 from entrypoint.config.problem import MisconfiguredError
@@ -55,6 +58,38 @@ def test_seven_mistakes_are_seven_lines(machine: Host, vocabulary: Vocabulary) -
         "RELAYHOST_PASSWORD: must come with RELAYHOST_USERNAME",
         "RELAYHOST_TLS_LEVEL=on: must be one of none, may, encrypt, verify, secure, dane",
     ]
+
+
+@pytest.mark.parametrize("name", ["MESSAGE_SIZE_LIMIT", "POSTFIX_message_size_limit"])
+def test_a_limit_that_refuses_every_mail_is_refused_in_both_spellings(name: str, machine: Host) -> None:
+    assert problems({name: "25"}, machine) == [
+        f"{name}=25: must be at least 10KB, or 0 for no limit: no mail fits into 25 bytes; did you mean 25MB?"
+    ]
+
+
+def test_a_value_in_quotes_that_is_refused_for_them_says_so(machine: Host) -> None:
+    [told] = problems({"RELAYHOST": '"[smtp.example.com]:587"'}, machine)
+    assert told.endswith("; it counts the quotes around it: write it without quotes")
+    [told] = problems({"HEALTH_PAGE_PASSWORD": "'abc'"}, machine)
+    assert told.endswith("write it without quotes")
+    assert "abc" not in told
+
+
+def test_a_secret_file_that_the_relays_user_may_not_read_is_told_with_how_to_give_it(
+    machine: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2")
+    closed = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=closed))
+    monkeypatch.setattr(nonroot, "uid", lambda: 1000)
+    found = problems(
+        {"RELAYHOST": "[h]", "RELAYHOST_USERNAME": "u", "RELAYHOST_PASSWORD_FILE": str(file)}, machine
+    )
+    assert found[0] == (
+        f"RELAYHOST_PASSWORD_FILE={file}: must be a readable file: Permission denied; "
+        f"the relay reads it as uid 1000: as root, chown 1000 {file}"
+    )
 
 
 def test_empty_means_not_set_as_compose_writes_it(machine: Host) -> None:

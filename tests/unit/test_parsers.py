@@ -52,6 +52,23 @@ def test_a_next_hop_that_postfix_would_misread_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("smtp://smtp.example.com:587", "[smtp.example.com]:587"),
+        ("smtp://smtp.example.com/", "[smtp.example.com]:25"),
+        ("submission://smtp.example.com", "[smtp.example.com]:587"),
+        ("SMTPS://smtp.example.com", "[smtp.example.com]:465"),
+        ("smtps://[2001:db8::1]:2465", "[2001:db8::1]:2465"),
+        ("smtp://u:hunter2@smtp.example.com:587", "[smtp.example.com]:587; the login is given apart"),
+    ],
+)
+def test_a_url_is_refused_with_the_next_hop_that_it_means(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match="must be no URL") as refused:
+        addresses.relayhost(text)
+    assert str(refused.value) == f"must be no URL, but {meant}"
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("25:relay", (Listener("", 25, "relay"),)),
@@ -111,6 +128,20 @@ def test_host_bits_in_a_network_are_refused_and_the_network_is_named() -> None:
 )
 def test_sizes_are_powers_of_1024(text: str, octets: int) -> None:
     assert simple.size(text) == octets
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("25", "; did you mean 25MB?"), ("10", "; did you mean 10MB?"), ("9KB", "")]
+)
+def test_a_size_that_no_mail_fits_into_is_refused_with_what_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=r"at least 10KB.*: no mail fits into \d+ bytes") as refused:
+        simple.message_size(text)
+    assert str(refused.value).endswith(f"bytes{meant}")
+
+
+@pytest.mark.parametrize(("text", "octets"), [("0", 0), ("10KB", 10240), ("26214400", 26214400)])
+def test_a_message_may_be_of_any_size_or_of_one_that_mail_fits_into(text: str, octets: int) -> None:
+    assert simple.message_size(text) == octets
 
 
 @pytest.mark.parametrize("text", ["abc", "-1", "1.5MB", "25 TB", "25MBit", "999999999999999999GB"])

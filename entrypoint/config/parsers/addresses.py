@@ -42,8 +42,19 @@ def mail_address(value: str) -> str:
     return value
 
 
+# The ports of the URLs that other programs take.
+_SCHEMES = {"smtp": 25, "submission": 587, "smtps": 465, "submissions": 465}
+_URL = re.compile(
+    rf"({'|'.join(_SCHEMES)})://(.*@)?(?:\[([^\[\]\s]+)\]|([^\[\]\s:/]+))(?::([0-9]+))?/?", re.IGNORECASE
+)
+
+
 def relayhost(value: str) -> Relayhost:
     """`[host]`, `host`, each with `:port`; an address is never looked up, so it gets its brackets by itself."""
+    if url := _URL.fullmatch(value):
+        scheme, login, host = url[1].lower(), url[2], url[3] or url[4]
+        apart = "; the login is given apart" if login else ""
+        raise ValueError(f"must be no URL, but [{host}]:{url[5] or _SCHEMES[scheme]}{apart}")
     match = re.fullmatch(r"(?:\[([^\[\]\s]+)\]|([^\[\]\s:]+))(?::([0-9]+))?", value)
     if not match:
         raise ValueError("must be one next hop: [host]:port, host:port, [2001:db8::1]:port or a mail domain")

@@ -22,6 +22,8 @@ _LARGEST_STATUS = 125  # What is above means something else to shells and engine
 _LEAST_PASSWORD = 8
 _LEAST_SALT = 16
 _LARGEST_CA_FILE = 2**20
+# Less than the headers of many a mail.
+_LEAST_MESSAGE = 10 * 1024
 
 
 def text(value: str) -> str:
@@ -90,6 +92,15 @@ def size(value: str) -> int:
     return number
 
 
+def message_size(value: str) -> int:
+    """As `size`. Who writes 25 means megabytes, and as bytes it would refuse every mail."""
+    octets = size(value)
+    if 0 < octets < _LEAST_MESSAGE:
+        meant = f"; did you mean {octets}MB?" if value.isdigit() else ""
+        raise ValueError(f"must be at least 10KB, or 0 for no limit: no mail fits into {octets} bytes{meant}")
+    return octets
+
+
 def duration(value: str) -> str:
     """A time for main.cf; Postfix's units (postconf(5): s, m, h, d, w), always written out."""
     if not re.fullmatch(r"[0-9]{1,9}[smhdw]", value):
@@ -137,6 +148,11 @@ def timezone(value: str) -> str:
     if not known and ZONEINFO.is_dir():
         raise ValueError("must be a time zone such as UTC or Europe/Berlin")
     return value
+
+
+def quoted(value: str) -> bool:
+    """Whether it stands in quotes, which a shell would take off, and an --env-file or a secret's file does not."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
 
 
 def words(value: str) -> tuple[str, ...]:

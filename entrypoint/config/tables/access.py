@@ -10,6 +10,7 @@ from entrypoint.config.secret import Secret
 from entrypoint.config.tables.lines import Line, Source, once
 from entrypoint.config.tables.routing import RECIPIENT
 
+_COMMA = " (a comma in a password: use SMTPD_SASL_USERS_FILE, its first line a comment)"
 _SHA256 = re.compile(r"[0-9A-F]{64}\Z")
 
 
@@ -44,7 +45,9 @@ def passwords(source: Source) -> tuple[Login, ...]:
     seen: dict[str, str] = {}
 
     def parse(line: Line) -> Login:
-        login = _login(line, "password")
+        # One line is split at commas (Source.separators), which leaves the end of a password that has one.
+        split = "" if "\n" in source.text.strip() else _COMMA
+        login = _login(line, f"password{split}")
         once(source, line, login.name.lower(), seen)
         return login
 
