@@ -6,7 +6,7 @@ import json
 
 from .policy import Policy, upstreams
 from .policy.upstreams import Way
-from .summary import TLS
+from .values import TLS_IN_WORDS
 
 _PROFILES = {
     "relay": "trusted networks",
@@ -38,6 +38,6 @@ def _way(policy: Policy, way: Way) -> dict[str, object]:
         "senders": list(way.senders[:_NAMED]),
         "more_senders": max(len(way.senders) - _NAMED, 0),
         "to": [str(each.relayhost) for each in way.upstreams],
-        "tls": " or ".join(dict.fromkeys(TLS[level] for level in levels)),
+        "tls": " or ".join(dict.fromkeys(TLS_IN_WORDS[level] for level in levels)),
         "login": any(each.username for each in way.upstreams),
     }

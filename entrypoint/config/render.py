@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -111,17 +111,7 @@ def templates() -> Path:
 
 def files(policy: Policy, source: Path, root: Path) -> list[Made]:
     """Every file of the configuration. `root` is where they will be installed: tables are named by their full path."""
-    environment = Environment(
-        loader=FileSystemLoader(source),
-        undefined=StrictUndefined,
-        finalize=_printed,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701  # escaping for HTML would corrupt what is no HTML
-    )
-    environment.filters["without"] = _without
-    environment.filters["without_services"] = _without_services
+    environment = _environment(source)
     context = {"policy": policy, "root": root}
     made: list[Made] = [
         File(name, environment.get_template(f"{name}.j2").render(context)) for name in TEMPLATES
@@ -143,6 +133,30 @@ def files(policy: Policy, source: Path, root: Path) -> list[Made]:
     made.append(Table(DRAIN, {}))
     made += [Table(f"{routes.TABLES}/{name}", entries) for name, entries in policy.tables.items()]
     return made + [Table(f"{_SECRETS}/{name}", entries) for name, entries in policy.password_tables.items()]
+
+
+def replaced(policy: Policy, source: Path) -> list[str]:
+    """The user's parameters in whose place main.cf would have another value."""
+    if not policy.parameters:
+        return []
+    template = _environment(source).get_template("etc/postfix/main.cf.j2")
+    own = template.render(policy=replace(policy, parameters={}), root=Path("/"))
+    return [name for name in policy.parameters if re.search(rf"^{re.escape(name)}\s*=", own, re.MULTILINE)]
+
+
+def _environment(source: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(source),
+        undefined=StrictUndefined,
+        finalize=_printed,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  # escaping for HTML would corrupt what is no HTML
+    )
+    environment.filters["without"] = _without
+    environment.filters["without_services"] = _without_services
+    return environment
 
 
 def ends(chains: Iterable[Chain], own_ca: datetime | None = None) -> File:

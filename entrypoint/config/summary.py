@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from . import passthrough
-from .policy import Policy, certificates, logins, routes, upstreams
+from . import passthrough, render
+from .policy import Policy, certificates, logins, routes, secrets, upstreams
 from .policy.doors import SUBMISSION
 from .policy.trust import public
 from .policy.upstreams import Way
 from .tables.upstreams import Upstream
-
-TLS = {
-    "none": "without TLS",
-    "may": "over TLS where offered, unverified",
-    "encrypt": "over TLS only, certificate not verified",
-    "verify": "over TLS only, certificate verified",
-    "secure": "over TLS only, certificate verified",
-    "dane": "over TLS by DANE, else where offered",
-}
+from .values import TLS_IN_WORDS
 
 
 def summary(policy: Policy) -> list[str]:
@@ -34,6 +26,7 @@ def summary(policy: Policy) -> list[str]:
     if domains := [domain.name for domain in policy.settings.relay_domains]:
         lines.append(f"everybody may send to: {_some(domains)}; {_recipients(policy)}")
     lines.append(f"sends {_to(policy)}")
+    lines += [f"sends mail for {_some(names)} to {server}" for server, names in _servers(policy)]
     lines += [f"sends mail of {_some(list(way.senders))} {_hops(way, policy)}" for way in policy.ways]
     if policy.room and policy.processes != "-":
         lines.append(
@@ -83,8 +76,8 @@ def _hops(way: Way, policy: Policy) -> str:
 
 def _hop(upstream: Upstream, level: str) -> str:
     login = f" as {upstream.username}" if upstream.username else ""
-    how = " whose MX is looked up," if upstream.relayhost.mx else ""
-    return f"{upstream.relayhost}{login}{how} {TLS[level]} ({level})"
+    how = ", whose MX is looked up," if upstream.relayhost.mx else ""
+    return f"{upstream.relayhost}{how}{login} {TLS_IN_WORDS[level]} ({level})"
 
 
 def _some(names: list[str], separator: str = " ") -> str:
@@ -93,10 +86,39 @@ def _some(names: list[str], separator: str = " ") -> str:
 
 
 def _to(policy: Policy) -> str:
+    sent_otherwise = policy.ways or _routes(policy) or _ROUTING & policy.parameters.keys()
     if policy.relayhost is None:
-        return f"directly to each recipient's mail server, {TLS[policy.tls_level]} ({policy.tls_level})"
-    else_ = "everything else" if policy.ways or policy.settings.relay_domains else "everything"
-    return f"{else_} {_hops(policy.way, policy)}"
+        else_ = "everything else " if sent_otherwise else ""
+        return f"{else_}directly to each recipient's mail server, {TLS_IN_WORDS[policy.tls_level]} ({policy.tls_level})"
+    return f"{'everything else' if sent_otherwise else 'everything'} {_hops(policy.way, policy)}"
+
+
+# Each of them may send some mail, or all, past the upstream (postconf(5)).
+_ROUTING = frozenset(
+    """
+    default_transport relay_transport sender_dependent_default_transport_maps sender_dependent_relayhost_maps transport_maps
+    """.split()
+)
+
+
+def _routes(policy: Policy) -> dict[str, str]:
+    """Transport and next hop by recipients, from RELAY_DOMAINS and TRANSPORT."""
+    return policy.tables.get("relay_domains", {}) | policy.tables.get("transport", {})
+
+
+def _servers(policy: Policy) -> list[tuple[str, list[str]]]:
+    """Those of the routes, each with whom it serves; as many as a log has room for. ":" is no other way."""
+    found: dict[str, list[str]] = {}
+    for name, server in _routes(policy).items():
+        if server != ":":
+            found.setdefault(server, []).append(name)
+    shown = list(found.items())
+    if rest := [name for _, names in shown[_SERVERS:] for name in names]:
+        shown[_SERVERS:] = [(f"{len(found) - _SERVERS} more servers", rest)]
+    return shown
+
+
+_SERVERS = 5
 
 
 def warnings(policy: Policy) -> list[str]:
@@ -134,9 +156,11 @@ def warnings(policy: Policy) -> list[str]:
         found.append("ALLOW_NULL_SENDER=yes: logins may send mail that names no sender")
     found.extend(upstreams.unverified(settings))
     found.extend(logins.warnings(settings))
+    found.extend(upstreams.here(settings))
+    found.extend(secrets.warnings(settings))
     found.extend(
-        f"POSTFIX_{name}={value} replaces the relay's own choice"
-        for name, value in settings.parameters.items()
+        f"POSTFIX_{name}={settings.parameters[name]} replaces the relay's own choice"
+        for name in render.replaced(policy, render.templates())
     )
     found.extend(f"{passthrough.variable(name)} replaces or adds a service" for name in settings.services)
     return found

@@ -9,7 +9,15 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 PROXY_PROTOCOL = "haproxy"
-TLS_LEVELS = ("none", "may", "encrypt", "verify", "secure", "dane")
+TLS_IN_WORDS = {
+    "none": "without TLS",
+    "may": "over TLS where offered, unverified",
+    "encrypt": "over TLS only, certificate not verified",
+    "verify": "over TLS only, certificate verified",
+    "secure": "over TLS only, certificate verified",
+    "dane": "over TLS by DANE, else where offered",
+}
+TLS_LEVELS = (*TLS_IN_WORDS,)
 """Towards upstreams, the weakest first (postconf(5), smtp_tls_security_level)."""
 SQL_TLS_LEVELS = ("may", "verify")
 
