@@ -36,6 +36,12 @@ def probed(upstream: Configured, policy: Policy) -> Upstream:
     )
 
 
+def sender(policy: Policy) -> str:
+    """Whom a try is from, unless somebody is named: one who may send."""
+    allowed = policy.settings.allowed_sender_domains
+    return f"postmaster@{allowed[0] if allowed else policy.hostname}"
+
+
 def in_words_of(upstream: Configured, advice: str) -> str:
     words = {} if upstream.where == _ONE else _WORDS | {_ONE: upstream.where}
     return re.sub(r"\bRELAYHOST\w*", lambda name: words.get(name[0], name[0]), advice)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .config import decision, install, render, summary
-from .config.policy import Policy
+from .config.policy import Policy, routes
 from .config.problem import MisconfiguredError, Problem
 from .config.secret import Secret
 from .config.tables.upstreams import Upstream
@@ -102,19 +102,24 @@ def probe_upstream(environ: Mapping[str, str], arguments: list[str]) -> int:
     """Tries each upstream of a sender step by step, as Postfix would go there, and ends before any mail."""
     from . import trying
     from .probe import probe
+    from .probe.wire import clean
 
     command = argparse.ArgumentParser("postern probe", description="try the upstream without sending mail")
-    command.add_argument("--from", dest="sender", metavar="ADDRESS", help="default: postmaster at MYHOSTNAME")
+    command.add_argument(
+        "--from", dest="sender", metavar="ADDRESS", help="default: postmaster at a domain that may send"
+    )
     command.add_argument("--to", dest="recipient", metavar="ADDRESS", help="default: the sender")
     options = command.parse_args(arguments)
     if not (policy := _policy(environ)):
         return EX_CONFIG
-    sender = f"postmaster@{policy.hostname}"
+    sender = trying.sender(policy)
     if options.sender:
         sender = options.sender.removeprefix("<").removesuffix(">")
     recipient = options.recipient or sender or f"postmaster@{policy.hostname}"
     direct = Upstream("RELAYHOST", sender, Relayhost(recipient.rpartition("@")[2], 25, mx=True))
     each = policy.way_of(sender).upstreams or (direct,)
+    if where := routes.elsewhere(policy.settings, recipient):
+        print(f"{'way':<10} {where} sends mail for {clean(recipient)} elsewhere, which this does not try")
 
     def works(upstream: Upstream) -> bool:
         def say(line: str) -> None:

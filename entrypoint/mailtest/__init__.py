@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from entrypoint import trying
 from entrypoint.config import decision
 from entrypoint.config.problem import MisconfiguredError
 from entrypoint.mailtest import following, handing
@@ -17,8 +18,6 @@ from entrypoint.start import EX_CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from entrypoint.config.policy import Policy
 
 
 def send_and_follow(environ: Mapping[str, str], arguments: list[str]) -> int:
@@ -42,7 +41,9 @@ def send_and_follow(environ: Mapping[str, str], arguments: list[str]) -> int:
         print("\n".join(map(str, error.problems)))
         return EX_CONFIG
     sender = (
-        _postmaster(policy) if options.sender is None else options.sender.removeprefix("<").removesuffix(">")
+        trying.sender(policy)
+        if options.sender is None
+        else options.sender.removeprefix("<").removesuffix(">")
     )
     try:
         # First: what nobody can follow is better not sent.
@@ -59,11 +60,6 @@ def send_and_follow(environ: Mapping[str, str], arguments: list[str]) -> int:
         _say("FAILED", str(error))
         return 1
     return following.follow(handed, policy, _say, options.timeout)
-
-
-def _postmaster(policy: Policy) -> str:
-    allowed = policy.settings.allowed_sender_domains
-    return f"postmaster@{allowed[0] if allowed else policy.hostname}"
 
 
 def _seconds(text: str) -> float:

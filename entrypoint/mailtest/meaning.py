@@ -9,6 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from entrypoint import trying
+from entrypoint.config.policy import routes
 from entrypoint.probe import advice as probes
 from entrypoint.probe.resolve import Target
 from entrypoint.probe.wire import Reply
@@ -59,7 +60,7 @@ def advice(attempt: dict[str, Any], handed: Handed, policy: Policy) -> str:
     """Of a delivery that failed: what to do about it."""
     reason = str(attempt.get("reason", ""))
     way = policy.way_of(handed.sender)
-    if where := _elsewhere(_recipient(attempt, handed), policy):
+    if where := routes.elsewhere(policy.settings, _recipient(attempt, handed)):
         found: str | None = f"{where} sends it there: check that line, or ask that server's owner"
     elif way.upstreams:
         upstream = _named(f"{attempt.get('relay', '')} {reason}", way.upstreams)
@@ -79,19 +80,6 @@ def _recipient(attempt: dict[str, Any], handed: Handed) -> str:
     told, given = str(attempt.get("to", "")).lower(), handed.recipient.lower()
     same_domain = told.rpartition("@")[2] in ("", given.rpartition("@")[2])
     return given if same_domain else told
-
-
-def _elsewhere(recipient: str, policy: Policy) -> str | None:
-    """The setting that sends it another way than to the upstream, if one does; in Postfix's order (transport(5))."""
-    settings = policy.settings
-    routes = {
-        domain.name: domain.route.where if domain.route else "RELAY_TRANSPORT"
-        for domain in settings.relay_domains
-    } | {route.pattern: route.where for route in settings.transport}
-    domain = recipient.rpartition("@")[2]
-    labels = domain.split(".")
-    parents = ("." + ".".join(labels[number:]) for number in range(1, len(labels)))
-    return next((routes[key] for key in (recipient, domain, *parents, "*") if key in routes), None)
 
 
 def _named(text: str, upstreams: tuple[Configured, ...]) -> Configured:

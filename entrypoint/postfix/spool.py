@@ -52,8 +52,10 @@ def prepare(spool: Path = SPOOL, data: Path = DATA) -> list[str]:
     Without root nothing can be given away: all is this user's, or is refused.
     """
     said = []
+    # Both are named at once: who has given away one would only then hear of the other.
+    if faults := [*filter(None, map(_unwritable, (spool, data)))]:
+        raise VolumeError("; ".join(faults))
     for volume in (spool, data):
-        _writable(volume)
         # Postfix's user must get through to its own, whoever owned a mounted directory; and nobody shall change what
         # is looked at from here on.
         if not nonroot.uid():
@@ -84,7 +86,7 @@ def make_due(spool: Path = SPOOL, only: Container[str] | None = None) -> int:
     return count
 
 
-def _writable(volume: Path) -> None:
+def _unwritable(volume: Path) -> str | None:
     probe = volume / ".writable"
     try:
         volume.mkdir(parents=True, exist_ok=True)
@@ -95,9 +97,8 @@ def _writable(volume: Path) -> None:
         mend = "mount it writable"
         if nonroot.uid() and error.errno == errno.EACCES:
             mend = f"{_chown(volume)}, or a fsGroup in a Pod"
-        raise VolumeError(
-            f"{volume} cannot be written ({error.strerror}): mail would be lost; {mend}"
-        ) from None
+        return f"{volume} cannot be written ({error.strerror}): mail would be lost; {mend}"
+    return None
 
 
 def _no_link(path: Path) -> None:

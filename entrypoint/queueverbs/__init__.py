@@ -21,6 +21,9 @@ from .shown import AS_JSON, Counted, Done, amount, print_json, print_list, story
 from .wanted import Wanted, parser, queue_id
 
 _FAILED, _WRONGLY, _NOTHING = 1, 2, 3
+# What every program of Postfix says before a start has written its configuration.
+_NO_CONFIGURATION = "main.cf: No such file"
+_NOT_HERE = "the relay does not run in this container: docker exec reaches the one in which it does"
 # Messages that a person is shown; a program gets all of them.
 _SHOWN = 1000
 
@@ -31,7 +34,8 @@ def queue(arguments: list[str]) -> int:
     try:
         return _VERBS[name](rest)
     except (RuntimeError, OSError) as error:
-        print(f"the queue cannot be read or changed: {printable(str(error))}", file=sys.stderr)
+        reason = _NOT_HERE if _NO_CONFIGURATION in str(error) else printable(str(error))
+        print(f"the queue cannot be read or changed: {reason}", file=sys.stderr)
         return _FAILED
 
 

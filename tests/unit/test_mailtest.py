@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from entrypoint import probe, trying, verbs
 from entrypoint.config import decision
 from entrypoint.config.host import Host
 from entrypoint.mailtest import following, handing, meaning
@@ -133,6 +135,45 @@ def test_where_mail_goes_past_the_upstream_the_line_that_sends_it_is_named(
     assert said.startswith(
         f"{where} sends it there: check that line" if where else "check the recipient's address"
     )
+
+
+@pytest.mark.parametrize(
+    ("recipient", "told"),
+    [
+        ("ann@inside.example", "TRANSPORT sends mail for ann@inside.example elsewhere"),
+        ("ann@example.org", ""),
+    ],
+)
+def test_a_probe_says_that_a_table_sends_a_recipients_mail_elsewhere(
+    recipient: str,
+    told: str,
+    machine: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = decision.make(SMARTHOST | {"TRANSPORT": "inside.example smtp:[inside]:25"}, None, machine)
+    monkeypatch.setattr(verbs, "_policy", lambda _: policy)
+    monkeypatch.setattr(probe, "probe", lambda *_: True)
+    assert verbs.probe_upstream({}, ["--to", recipient]) == 0
+    assert told in (shown := capsys.readouterr().out)
+    assert bool(shown) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("environ", "sender"),
+    [
+        ({}, "postmaster@relay.example.com"),
+        ({"ALLOWED_SENDER_DOMAINS": "a.example b.example"}, "postmaster@a.example"),
+    ],
+)
+def test_a_probe_and_a_test_are_from_one_who_may_send(
+    environ: dict[str, str], sender: str, machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, tried = decision.make(SMARTHOST | environ, None, machine), Mock()
+    monkeypatch.setattr(verbs, "_policy", lambda _: policy)
+    monkeypatch.setattr(probe, "probe", tried)
+    verbs.probe_upstream({}, [])
+    assert tried.call_args.args[1] == sender == trying.sender(policy)
 
 
 def test_an_alias_is_advised_about_where_it_leads_to(machine: Host) -> None:

@@ -125,6 +125,14 @@ def test_an_empty_directory_of_somebody_else_is_made_anew_and_a_full_one_is_refu
 
 
 @pytest.mark.usefixtures("somebody")
+def test_both_volumes_that_cannot_be_written_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    spooled, data = tmp_path / "file/spool", tmp_path / "file/data"
+    with pytest.raises(spool.VolumeError, match=rf"{spooled} cannot be written .*; {data} cannot be written"):
+        spool.prepare(spooled, data)
+
+
+@pytest.mark.usefixtures("somebody")
 def test_files_are_for_nobody_else(tmp_path: Path) -> None:
     """To give them to a group would take a right that is not there."""
     given = File("secret", "x", 0o640, group=render.LOGINS_GROUP)

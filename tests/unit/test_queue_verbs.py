@@ -448,6 +448,16 @@ def test_a_queue_that_cannot_be_read_is_no_empty_one(
         assert "waiting" not in shown.out
 
 
+def test_a_container_without_a_relay_says_so_instead_of_naming_postfixs_files(
+    postfix: Postfix, capsys: pytest.CaptureFixture[str]
+) -> None:
+    postfix.fails("postqueue", "postqueue: fatal: open /etc/postfix/main.cf: No such file or directory")
+    assert queueverbs.queue([]) == 1
+    shown = capsys.readouterr().err
+    assert "the relay does not run in this container" in shown
+    assert "main.cf" not in shown
+
+
 def test_a_change_that_fails_is_told(postfix: Postfix, capsys: pytest.CaptureFixture[str]) -> None:
     postfix.fails("postsuper", "postsuper: fatal: use of this command is reserved for the superuser")
     assert queueverbs.queue(["hold"]) == 1
