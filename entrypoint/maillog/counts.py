@@ -29,6 +29,22 @@ STAGES = ("before_queue_manager", "queue_manager", "connection_setup", "transmis
 BOUNDS = (0.001, 0.01, 0.1, 0.5, 1, 5, 10, 60, 600, 3600, 86400, 172800)
 """Seconds: the upper bounds of a histogram's buckets."""
 _STATUSES = ("sent", "deferred", "bounced")
+# How this relay refuses, as the README lists it, with the codes that are its own. Whoever sets others, by POSTFIX_..., has
+# them counted beside these.
+_REJECTS = {
+    "relay_denied": "554",
+    "client": "554",
+    "sender": "554",
+    "sender_not_owned": "553",
+    "recipient": "554",
+    "unknown_recipient": "550",
+    "blocklist": "554",
+    "content": OTHER,  # what Postfix logs of it has no code
+    "size": "552",
+    "disk_full": "452",
+    "lookup": "451",
+    "stopping": "421",
+}
 # Those that address verification asks about are no messages.
 _PROBES = ("deliverable", "undeliverable")
 _match_tls = re.compile(
@@ -86,8 +102,8 @@ class Counts:
         self.smtp = dict.fromkeys(_STATUSES, 0)
         self.deferrals: Count = {}
         self.deferral_codes: Count = {}
-        self.rejects: dict[str, Count] = {}
-        self.reject_codes: Count = {}
+        self.rejects: dict[str, Count] = {reason: {code: 0} for reason, code in _REJECTS.items()}
+        self.reject_codes: Count = dict.fromkeys(_REJECTS.values(), 0)
         self.delays = {stage: Histogram() for stage in STAGES}
         self.last_delivery = 0.0
 

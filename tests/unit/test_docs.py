@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import trustme
 
 from entrypoint.__main__ import VERBS
-from entrypoint.config import decision
+from entrypoint.config import decision, summary
 from entrypoint.config.host import Host
 from entrypoint.config.settings import row, variables
 from entrypoint.health import metrics
@@ -113,6 +114,46 @@ def test_the_relay_takes_the_settings_of_a_readme_recipe(recipe: str, machine: H
     words = shlex.split(line)
     given = [words[at + 1] for at, word in enumerate(words) if word == "-e"]
     decision.make(dict(setting.split("=", 1) for setting in given), None, machine)
+
+
+def test_the_relay_takes_the_readmes_tables_of_your_own_and_its_milter(machine: Host, tmp_path: Path) -> None:
+    told = README.read_text().partition("**DKIM, milters,")[2].partition("\n## ")[0]
+    [block] = re.findall(r"```sh\n(.*?)```", told, re.DOTALL)
+    for name in ("header_checks", "senders"):
+        (tmp_path / name).touch()
+    words = shlex.split(block.replace("\\\n", " ").replace("/tables/", f"{tmp_path}/"))
+    given = [words[at + 1] for at, word in enumerate(words) if word == "-e"]
+    assert len(given) == 4
+    decision.make(dict(setting.split("=", 1) for setting in given), None, machine)
+    assert "`pcre:` is not" in told
+    assert "postfix-pcre" not in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_readmes_chown_gives_both_volumes_to_the_user() -> None:
+    volumes = re.search(r"^VOLUME (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    given = re.search(r"--user 0 (.*?) postern chown -R 1000 ([^`]*)`", README.read_text())
+    assert volumes
+    assert given
+    assert given[2].split() == json.loads(volumes[1])
+    assert re.findall(r"-v [\w-]+:(\S+)", given[1]) == json.loads(volumes[1])
+
+
+def test_the_log_words_by_which_the_pages_tell_that_587_takes_logins_are_the_starts(machine: Host) -> None:
+    without, users = {"RELAYHOST": "[smtp.example.com]:25"}, {"SMTPD_SASL_USERS": "app@example.com:secret"}
+    said = [summary.summary(decision.make(given, None, machine))[0] for given in (without, without | users)]
+    assert " listens on " in said[0]
+    assert "587 (relay)" in said[0]
+    assert "587 (submission)" in said[1]
+    page = (ROOT / "docs/clients.md").read_text()
+    assert "`listens on ... 587 (relay)`, not `587 (submission)`" in page
+
+
+def test_a_compose_files_relay_comes_back_however_often_it_crashed() -> None:
+    """Docker counts restarts as long as the container is not started anew, and with a number gives up for good."""
+    for file in (ROOT / "docker-compose.yml", *(ROOT / "deploy/compose").glob("*.yml")):
+        assert set(re.findall(r"^ +restart: *([^ #\n]+)", file.read_text(), re.MULTILINE)) == {
+            "on-failure"
+        }, file
 
 
 def test_each_row_has_a_recipe_and_each_file_is_there() -> None:

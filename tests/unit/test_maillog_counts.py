@@ -115,8 +115,39 @@ def test_a_refusal_is_counted_by_reason_and_code_also_postscreens() -> None:
         "blocked using zen.example.org; from=<a@example.com>, to=<b@example.org>, proto=ESMTP, helo=<x>",
         f"smtpd[1]: NOQUEUE: reject_warning: RCPT from unknown[192.0.2.1]: 554 5.7.1 <b@e.org>: Relay access denied; {mail}",
     )
-    assert counts.rejects == {"relay_denied": {"554": 1}, "blocklist": {"550": 1}}
-    assert counts.reject_codes == {"554": 1, "550": 1}
+    assert happened(counts.rejects) == {"relay_denied": {"554": 1}, "blocklist": {"550": 1}}
+    assert happened({"": counts.reject_codes}) == {"": {"554": 1, "550": 1}}
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "RCPT from x[192.0.2.1]: 554 5.7.1 <b@example.org>: Relay access denied",
+        "RCPT from x[192.0.2.1]: 554 5.7.1 <x[192.0.2.1]>: Client host rejected: Relay access denied: this address is the gateway",
+        "RCPT from x[192.0.2.1]: 554 5.7.1 <a@e.net>: Sender address rejected: Sender domain is not in ALLOWED_SENDER_DOMAINS",
+        "RCPT from x[192.0.2.1]: 553 5.7.1 <a@e.net>: Sender address rejected: not owned by user u",
+        "RCPT from x[192.0.2.1]: 554 5.7.1 <b@example.org>: Recipient address rejected: Access denied",
+        "RCPT from x[192.0.2.1]: 550 5.1.1 <b@e.org>: Recipient address rejected: User unknown in relay recipient table",
+        "RCPT from x[192.0.2.1]: 554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example.org",
+        "RCPT from x[192.0.2.1]: 451 4.3.0 <b@example.org>: Temporary lookup failure",
+        "RCPT from x[192.0.2.1]: 421 4.3.2 <x[192.0.2.1]>: Client host rejected: this relay is stopping, try again later",
+        "MAIL from x[192.0.2.1]: 552 5.3.4 Message size exceeds fixed limit",
+        "MAIL from x[192.0.2.1]: 452 4.3.1 Insufficient system storage",
+    ],
+)
+def test_how_this_relay_refuses_is_counted_from_0(refusal: str) -> None:
+    """Else increase() and an alert would miss the first refusal."""
+
+    def series(counts: Counts) -> set[tuple[str, str]]:
+        return {(reason, code) for reason, codes in counts.rejects.items() for code in codes}
+
+    fresh = counted()
+    mail = "from=<a@example.com> to=<b@example.org> proto=ESMTP helo=<x>"
+    refused = counted(f"smtpd[1]: NOQUEUE: reject: {refusal}; {mail}")
+    assert happened(fresh.rejects) == {}
+    assert len(happened(refused.rejects)) == 1
+    assert series(refused) == series(fresh)
+    assert refused.reject_codes.keys() == fresh.reject_codes.keys()
 
 
 def test_what_a_check_of_the_content_refuses_is_counted_and_its_words_are_no_facts() -> None:
@@ -131,8 +162,8 @@ def test_what_a_check_of_the_content_refuses_is_counted_and_its_words_are_no_fac
         f"cleanup[1]: {QID}: hold: header Subject: forbidden {tail}",
         f"cleanup[1]: {QID}: warning: header Subject: forbidden {tail}",
     )
-    assert counts.rejects == {"content": {OTHER: 2}}
-    assert counts.reject_codes == {OTHER: 2}
+    assert happened(counts.rejects) == {"content": {OTHER: 2}}
+    assert happened({"": counts.reject_codes}) == {"": {OTHER: 2}}
 
 
 def test_what_waited_too_long_is_counted() -> None:
