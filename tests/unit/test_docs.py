@@ -148,11 +148,11 @@ def test_the_log_words_by_which_the_pages_tell_that_587_takes_logins_are_the_sta
     assert "`listens on ... 587 (relay)`, not `587 (submission)`" in page
 
 
-def test_a_compose_files_relay_comes_back_however_often_it_crashed() -> None:
-    """Docker counts restarts as long as the container is not started anew, and with a number gives up for good."""
+def test_a_compose_files_relay_comes_back_after_a_reboot_and_however_often_it_crashed() -> None:
+    """With a number Docker gives up for good: it counts restarts as long as the container is not started anew."""
     for file in (ROOT / "docker-compose.yml", *(ROOT / "deploy/compose").glob("*.yml")):
         assert set(re.findall(r"^ +restart: *([^ #\n]+)", file.read_text(), re.MULTILINE)) == {
-            "on-failure"
+            "unless-stopped"
         }, file
 
 
