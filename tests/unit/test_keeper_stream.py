@@ -213,7 +213,7 @@ def test_a_syslog_message_becomes_one_line_of_our_form(message: bytes, text: str
 @pytest.mark.parametrize(
     "text",
     [
-        "postfix/smtp[9]: 5C1A2B3D4F: to=<a@b.example>, relay=x[192.0.2.1]:25, delay=1.2.3, delays=0/0/1/0, dsn=2.0.0, "
+        "postfix/smtp[9]: 5C1A2B3D4F: to=<a@b.example>, relay=x[192.0.2.1]:25, delay=1.2, delays=0/0/1/0, dsn=2.0.0, "
         "status=sent (250 ok)",
         "postfix/qmgr[9]: 5C1A2B3D4F: removed",
         "postfix/smtpd[9]: warning: 5C1A2B3D4F: client=unknown[192.0.2.7]",
