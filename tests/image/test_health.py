@@ -211,7 +211,7 @@ def test_a_refused_edit_is_a_warning_and_the_relay_stays_ready(
     assert refusals(relay) == (0, 0)
     table.write_text("example.net nonsense:[sink]:25\n", encoding="ascii")
     answer = readiness(relay, "warning configuration: ")
-    refused = "the last edit was refused and the one before is in force: .*transport.*nonsense"
+    refused = "the last edit was refused and the one before is in force: .*/config/transport:1: must use a transport that exists"
     assert re.search(f"^200 (?s:.*)^warning configuration: {refused}", answer, re.MULTILINE)
     checked = relay.exec("postern", "health")
     assert (checked.status, f"200 {checked.output}") == (0, answer)

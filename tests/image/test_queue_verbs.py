@@ -188,7 +188,8 @@ def found(original, queue):
     return next(f"{d}/{original}" for d, _, names in os.walk(f"{spool}/{queue}") if original in names)
 uid, spool, then = pwd.getpwnam("postfix").pw_uid, "/var/spool/postfix", int(time.time()) + 3600
 files = [[(queue, found(name, queue)) for queue in ("deferred", "defer")] for name in sys.argv[2:]]
-for n in range(int(sys.argv[1])):
+# No message of its own has so many microseconds.
+for n in range(1_000_000, 1_000_000 + int(sys.argv[1])):
     for queue, path in files[n % len(files)]:
         # As mail_queue.c spreads them: by the first of five hexadecimal digits of the microseconds.
         directory = f"{spool}/{queue}/{n:05X}"[:-4]
