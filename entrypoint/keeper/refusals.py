@@ -54,9 +54,8 @@ class Refusals:
         self._applied_file = applied_file
         self._configuration: tuple[int, ...] | None = None
         self._upstreams = upstreams.Upstreams(["direct"])
-        self._ways: dict[
-            str, tuple[int, str]
-        ] = {}  # the number of the way and the upstream's name in it, by label
+        # By label, the number of the way and the upstream's name in it.
+        self._ways: dict[str, tuple[int, str]] = {}
         self._refused: dict[int, _Refusal] = {}
 
     def told(self) -> str:

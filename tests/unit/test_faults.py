@@ -56,6 +56,16 @@ def test_what_a_recipients_own_server_is_or_says_is_the_mails_own_affair(text: s
     assert filtered(policy.status_filter, text) == text
 
 
+@pytest.mark.parametrize("text", [*name("host100.example"), *name("misspelt.example")])
+def test_beyond_a_hundred_servers_mail_waits_for_every_name_so_that_no_pattern_grows_huge(
+    text: str, machine: Host
+) -> None:
+    table = "; ".join(f"domain{n}.example smtp:[host{n}.example]:25" for n in range(101))
+    found = decision.make({"TRANSPORT": table}, None, machine).status_filter
+    assert filtered(found, text) == f"4{text[1:]}"
+    assert len(found) < 300
+
+
 @pytest.mark.parametrize("upstream", [{"RELAYHOST": "[h.example]"}, {"UPSTREAMS": "* [h.example]:25"}])
 def test_mail_waits_for_a_login_that_an_upstream_wants(upstream: dict[str, str], machine: Host) -> None:
     assert filtered(decision.make(upstream, None, machine).status_filter, LOGIN).startswith("4.7.0 ")

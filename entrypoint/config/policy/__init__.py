@@ -207,7 +207,7 @@ class Policy:
         """A pattern of regexp_table(5): the addresses that only those may send as who may send as anything."""
         return routes.unowned_pattern(self.tables.get("sender_logins", {}))
 
-    @property
+    @cached_property
     def status_filter(self) -> str:
         return faults.status_filter(self.settings)
 

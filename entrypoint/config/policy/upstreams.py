@@ -108,9 +108,13 @@ def exceptions(settings: Settings) -> dict[str, str]:
     return {nexthop: one for nexthop, one in each.items() if one != usual}
 
 
+def _each(settings: Settings) -> Iterator[Upstream]:
+    return (upstream for way in all_ways(settings) for upstream in way.upstreams)
+
+
 def unverified(settings: Settings) -> Iterator[str]:
     """The upstreams that are given a password by whoever they are, each with where that was said."""
-    for upstream in (u for way in all_ways(settings) for u in way.upstreams):
+    for upstream in _each(settings):
         if upstream.username and level(upstream, settings) not in VERIFIED:
             own = upstream in settings.upstreams and upstream.tls_level
             place = f"{upstream.where}: tls" if own else "RELAYHOST_TLS_LEVEL"
@@ -119,7 +123,7 @@ def unverified(settings: Settings) -> Iterator[str]:
 
 def here(settings: Settings) -> Iterator[str]:
     """The upstreams in this container. In a Pod there may be one; elsewhere the host was meant, or another container."""
-    for upstream in (u for way in all_ways(settings) for u in way.upstreams):
+    for upstream in _each(settings):
         if loopback(upstream.relayhost.host):
             yield (
                 f"{upstream.where}: {upstream.relayhost} is this container itself, where a Pod may have a server; one on the "
